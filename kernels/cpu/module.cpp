@@ -1,0 +1,17 @@
+// The Python module siglum.kernels._native: each kernel family registers its own functions.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+void register_checksum(nb::module_& m);         // checksum.cpp
+void register_rans(nb::module_& m);             // rans_bindings.cpp
+void register_integer_network(nb::module_& m);  // integer_network_bindings.cpp
+void register_lossless(nb::module_& m);         // lossless_bindings.cpp
+
+NB_MODULE(_native, m) {
+  m.doc() = "Compiled kernels of siglum. Use them through siglum.entropy and siglum.kernels.dispatch.";
+  register_checksum(m);
+  register_rans(m);
+  register_integer_network(m);
+  register_lossless(m);
+}
