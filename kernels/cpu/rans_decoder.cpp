@@ -107,8 +107,7 @@ size_t Decoder::decode_rows(const Tables& tables, Index indexes, size_t count, i
       const uint32_t number = entry & 0xff;
       const uint32_t next = (entry >> 8 & 0xfff) * (x[lane] >> precision) + (entry >> 20);
       const uint32_t due = next < kLowest;
-      const uint32_t refilled = next << 16 | load_word(words);
-      x[lane] = due ? refilled : next;
+      x[lane] = next << (16 * due) | (load_word(words) & (0 - due));  // arithmetic: compilers turn ?: into a branch
       words += 2 * due;
       escaped |= number + 1;  // bit 8 is set by the mark only
       symbols[i + lane] = all[index].offset + static_cast<int32_t>(number);
