@@ -138,7 +138,7 @@ class Depthwise(_Arithmetic):
 
 @dataclass(frozen=True)
 class PixelShuffle:
-    """(H, W, 4C) -> (2H, 2W, C): out[2h+i, 2w+j, c] = in[h, w, 4c+2i+j], the order of torch.nn.PixelShuffle."""
+    """(H, W, 4C) -> (2H, 2W, C): out[2h+i, 2w+j, c] = in[h, w, 4c+2i+j], torch's order."""
 
 
 Layer = Pointwise | Depthwise | PixelShuffle

@@ -1,9 +1,9 @@
 """Exact networks: the same integers on every machine, thread count and batch size.
 
-Whatever feeds a probability table on the decoder's side must not depend on the order of a sum. Here activations
-are int16, weights int8, accumulators int32 that cannot overflow (a static bound is checked when the network is
-built), and requantisation is one integer multiplication and a shift. After Ballé, Johnston and Minnen, "Integer
-networks for data compression with latent-variable models", ICLR 2019.
+Whatever feeds a probability table on the decoder's side must not depend on the order of a sum. Here
+activations are int16, weights int8, accumulators int32 that cannot overflow (a static bound is checked when
+the network is built), and requantisation is one integer multiplication and a shift. After Ballé, Johnston and
+Minnen, "Integer networks for data compression with latent-variable models", ICLR 2019.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class IntegerNetwork:
         return handle
 
     def tensors(self, prefix: str = "") -> dict[str, NDArray[Any]]:
-        """Return the arrays of the network: ``{prefix}{layer}.weight`` (int8), ``.bias``, ``.multiplier`` (int32)."""
+        """Return the arrays: ``{prefix}{layer}.weight`` (int8), ``.bias`` and ``.multiplier`` (int32)."""
         return {
             f"{prefix}{index}.{name}": getattr(layer, name)
             for index, layer in enumerate(self.layers)

@@ -36,7 +36,7 @@ def pointwise_sums(
 def depthwise_sums(
     x: NDArray[np.int16], weight: NDArray[np.int8], bias: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the accumulators of a depthwise 3x3 with zero padding, of x (N, H, W, C) and weight (3, 3, C)."""
+    """Return the accumulators of a depthwise 3x3 with zero padding; x is (N, H, W, C)."""
     height, width = x.shape[1:3]
     padded = np.pad(x.astype(np.int64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     sums = np.zeros(x.shape, np.int64) + bias
