@@ -35,8 +35,8 @@ __all__ = ["DTYPES", "Chunk", "ChunkType", "Entry", "Header", "Limits", "Reader"
 class Writer:
     """Writes a file as its chunks come; the file object may be a pipe.
 
-    The first chunk is held back until it is known whether another follows. Used as a context manager, it closes
-    the stream unless an exception passes: then the index is missing and every reader sees a truncated file.
+    The first chunk is held back until it is known whether another follows. Used as a context manager, it
+    closes the stream unless an exception passes: then every reader sees a truncated file.
 
     Parameters
     ----------
@@ -57,11 +57,12 @@ class Writer:
         self._put(encode_header(header, limits))
 
     def add(
-        self, type: int, payload: bytes, *, sequence: int | None = None, symbols_crc: int | None = None
+        self, kind: int, payload: bytes, *, sequence: int | None = None, symbols_crc: int | None = None
     ) -> None:
-        """Add a chunk; without ``sequence`` it takes the next number of its type."""
-        self.add_chunk(Chunk(type, self._index.next_sequence(type) if sequence is None else sequence,
-                             bytes(payload), symbols_crc))  # fmt: skip
+        """Add a chunk of type ``kind``; without ``sequence`` it takes the next number of its type."""
+        if sequence is None:
+            sequence = self._index.next_sequence(kind)
+        self.add_chunk(Chunk(kind, sequence, bytes(payload), symbols_crc))
 
     def add_chunk(self, chunk: Chunk) -> None:
         """Add a chunk that has its sequence number. Raises :class:`UsageError` on a wrong one."""
@@ -194,7 +195,7 @@ def append(target: str | Path | BinaryIO, chunks: Iterable[Chunk], limits: Limit
     if reader.entries:
         start = reader.entries[-1].offset + reader.entries[-1].size
     if len(reader.entries) == 1:
-        # It may say that it is alone. Written first: a crash then leaves a file that is cut off, not a wrong one.
+        # It may say that it is alone. Written first: a crash then leaves a file cut off, not a wrong one.
         only = reader.read(0)
         head, tail = frame(only)
         target.seek(base + reader.first)

@@ -114,8 +114,10 @@ def read_chunk_head(source: Source, limits: Limits) -> tuple[bytearray, int, int
     raw = bytearray(source.read(1, "the type of a chunk (no index has come, so more must follow)"))
     size = source.read_varint("a chunk's length", raw)
     if size > limits.max_chunk_bytes:
-        raise LimitExceeded(f"the chunk at byte {start} announces {size} bytes, more than the limit of "
-                            f"{limits.max_chunk_bytes}; raise max_chunk_bytes if you trust the file")  # fmt: skip
+        raise LimitExceeded(
+            f"the chunk at byte {start} announces {size} bytes, more than the limit of "
+            f"{limits.max_chunk_bytes}; raise max_chunk_bytes if you trust the file"
+        )
     return raw, size, source.read_varint("a chunk's sequence number", raw)
 
 
@@ -127,8 +129,10 @@ def read_chunk(source: Source, limits: Limits) -> tuple[Chunk, bool]:
     symbols = source.read(4, "the checksum of a chunk's symbols") if raw[0] & SYMBOLS else b""
     stored = int.from_bytes(source.read(4, "a chunk's checksum"), "little")
     if crc32c(symbols, crc32c(payload, crc32c(raw))) != stored:
-        raise ChecksumMismatch(f"the chunk at byte {start} ({source.offset - start} bytes) does not fit its "
-                               "checksum; get the file again")  # fmt: skip
+        raise ChecksumMismatch(
+            f"the chunk at byte {start} ({source.offset - start} bytes) does not fit its "
+            "checksum; get the file again"
+        )
     chunk = Chunk(
         raw[0] & TYPE_MASK, sequence, payload, int.from_bytes(symbols, "little") if symbols else None
     )
@@ -137,8 +141,10 @@ def read_chunk(source: Source, limits: Limits) -> tuple[Chunk, bool]:
     elif chunk.type == 0:
         raise MalformedHeader(f"the chunk at byte {start} is of type 0, which does not exist")
     elif chunk.type < FIRST_IGNORABLE:
-        raise UnsupportedVersion(f"the chunk at byte {start} is of type {chunk.type}, which this siglum does not "
-                                 "know and must not skip; upgrade siglum")  # fmt: skip
+        raise UnsupportedVersion(
+            f"the chunk at byte {start} is of type {chunk.type}, which this siglum does not "
+            "know and must not skip; upgrade siglum"
+        )
     return chunk, bool(raw[0] & ALONE)
 
 
@@ -151,9 +157,9 @@ class IndexBuilder:
         self._entries = bytearray()
         self._counts: dict[int, int] = {}
 
-    def next_sequence(self, type: int) -> int:
+    def next_sequence(self, kind: int) -> int:
         """Return the sequence number that the next chunk of this type must have."""
-        return self._counts.get(type, 0)
+        return self._counts.get(kind, 0)
 
     def add(self, chunk: Chunk, size: int) -> None:
         """Count a chunk whose frame and payload take ``size`` bytes."""
@@ -167,21 +173,27 @@ class IndexBuilder:
         if not 1 <= chunk.type <= TYPE_MASK or chunk.type == ChunkType.INDEX:
             raise UsageError(f"{chunk.type} is not a type of chunk that can be added (1 to 63, not 6)")
         if chunk.sequence != self.next_sequence(chunk.type):
-            raise UsageError(f"the next chunk of type {chunk.type} has sequence number "
-                             f"{self.next_sequence(chunk.type)}, not {chunk.sequence}")  # fmt: skip
+            raise UsageError(
+                f"the next chunk of type {chunk.type} has sequence number "
+                f"{self.next_sequence(chunk.type)}, not {chunk.sequence}"
+            )
         if chunk.symbols_crc is not None and not 0 <= chunk.symbols_crc < 2**32:
             raise UsageError("symbols_crc is not a number of 32 bits")
         if len(chunk.payload) > min(self._limits.max_chunk_bytes, MAX_VARINT):
-            raise UsageError(f"the payload has {len(chunk.payload)} bytes, more than the limit of "
-                             f"{self._limits.max_chunk_bytes}; split it into chunks")  # fmt: skip
+            raise UsageError(
+                f"the payload has {len(chunk.payload)} bytes, more than the limit of "
+                f"{self._limits.max_chunk_bytes}; split it into chunks"
+            )
         if self.chunks >= self._limits.max_chunks:
             raise UsageError(f"the file has {self.chunks} chunks already, which is the limit")
 
     def check_limit(self, start: int) -> None:
         """Raise :class:`LimitExceeded` if a reader that stands at a chunk has seen as many as it may."""
         if self.chunks >= self._limits.max_chunks:
-            raise LimitExceeded(f"the chunk at byte {start} is one more than the limit of {self._limits.max_chunks}; "
-                                "raise max_chunks if you trust the file")  # fmt: skip
+            raise LimitExceeded(
+                f"the chunk at byte {start} is one more than the limit of {self._limits.max_chunks}; "
+                "raise max_chunks if you trust the file"
+            )
 
     def payload(self) -> bytes:
         """Return the payload of the index chunk."""
@@ -211,20 +223,24 @@ def parse_trailer(payload: bytes, first: int, end: int, limits: Limits) -> list[
     offset = first
     while not source.at_end():
         if len(entries) >= limits.max_chunks:
-            raise LimitExceeded(f"the index at byte {end} has more entries than the limit of {limits.max_chunks} "
-                                "chunks; raise max_chunks if you trust the file")  # fmt: skip
-        type = source.read(1, "the index")[0]
+            raise LimitExceeded(
+                f"the index at byte {end} has more entries than the limit of {limits.max_chunks} "
+                "chunks; raise max_chunks if you trust the file"
+            )
+        kind = source.read(1, "the index")[0]
         try:
             size = source.read_varint("a size")
         except (Truncated, MalformedHeader) as error:
             raise MalformedHeader(f"the index at byte {end} is malformed: {error}") from error
-        sequence = counts.get(type, 0)
-        counts[type] = sequence + 1
-        entries.append(Entry(type, sequence, offset, size))
+        sequence = counts.get(kind, 0)
+        counts[kind] = sequence + 1
+        entries.append(Entry(kind, sequence, offset, size))
         offset += size
         if offset > end:
             break
     if offset != end:
-        raise MalformedHeader(f"the index at byte {end} speaks of chunks up to byte {offset}; "
-                              "the file was put together wrongly, read it from the beginning")  # fmt: skip
+        raise MalformedHeader(
+            f"the index at byte {end} speaks of chunks up to byte {offset}; "
+            "the file was put together wrongly, read it from the beginning"
+        )
     return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, Union
+from typing import NoReturn, TypeAlias
 
 from siglum.codecs.container_source import MAX_VARINT, Source, SourceLike, append_varint
 from siglum.errors import (
@@ -41,7 +41,7 @@ FIRST_CODEC_KEY = 16  # smaller keys belong to the container
 _KEY_MODEL, _KEY_QUALITY = 1, 3
 _UNSIGNED, _BYTES, _LIST = range(3)  # the low two bits of a field's tag
 
-Value = Union[int, bytes, list[int]]
+Value: TypeAlias = int | bytes | list[int]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,15 @@ class Limits:
         size = "x".join(map(str, shape))
         elements = math.prod(max(extent, 1) for extent in shape)
         if elements > self.max_elements:
-            raise LimitExceeded(f"{where}: {size} is {elements} elements, more than the limit of "
-                                f"{self.max_elements}; raise max_elements if you trust the file")  # fmt: skip
+            raise LimitExceeded(
+                f"{where}: {size} is {elements} elements, more than the limit of "
+                f"{self.max_elements}; raise max_elements if you trust the file"
+            )
         if codec in PICTURE_CODECS and math.prod(shape[:2]) > self.max_pixels:
-            raise LimitExceeded(f"{where}: {size} is {math.prod(shape[:2])} pixels, more than the limit of "
-                                f"{self.max_pixels}; raise max_pixels if you trust the file")  # fmt: skip
+            raise LimitExceeded(
+                f"{where}: {size} is {math.prod(shape[:2])} pixels, more than the limit of "
+                f"{self.max_pixels}; raise max_pixels if you trust the file"
+            )
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,10 @@ class Header:
     def check_codec(self, versions: Mapping[int, int]) -> None:
         """Raise :class:`UnsupportedVersion` unless ``versions`` (id -> newest version) has this codec."""
         if self.codec not in versions:
-            raise UnsupportedVersion(f"the file needs codec {self.codec}, which this siglum does not have; "
-                                     "upgrade siglum or install the package that wrote it")  # fmt: skip
+            raise UnsupportedVersion(
+                f"the file needs codec {self.codec}, which this siglum does not have; "
+                "upgrade siglum or install the package that wrote it"
+            )
         if self.codec_version > versions[self.codec]:
             raise UnsupportedVersion(
                 f"the file needs version {self.codec_version} of codec {self.codec}, this siglum has "
@@ -120,8 +126,9 @@ class Header:
 
 
 def _unknown_key(key: int) -> NoReturn:
-    raise UnsupportedVersion(f"the header has key {key}, which this siglum does not know and must not ignore; "
-                             "upgrade siglum")  # fmt: skip
+    raise UnsupportedVersion(
+        f"the header has key {key}, which this siglum must not ignore and does not know; upgrade siglum"
+    )
 
 
 def encode_header(header: Header, limits: Limits) -> bytes:
@@ -148,8 +155,10 @@ def encode_header(header: Header, limits: Limits) -> bytes:
     except (ValueError, TypeError, LimitExceeded) as error:
         raise UsageError(f"this header cannot be written: {error}") from error
     if len(body) > limits.max_header_bytes:
-        raise UsageError(f"the header takes {len(body)} bytes, more than {limits.max_header_bytes}; "
-                         "put long values into chunks")  # fmt: skip
+        raise UsageError(
+            f"the header takes {len(body)} bytes, more than {limits.max_header_bytes}; "
+            "put long values into chunks"
+        )
     out = bytearray(SIGNATURE)
     out.append(FORMAT_VERSION)
     append_varint(out, len(body))
@@ -178,18 +187,23 @@ def parse_header(source: Source, limits: Limits) -> Header:
     raw = bytearray(SIGNATURE)
     raw += source.read(1, "the format version")
     if raw[-1] != FORMAT_VERSION:
-        raise UnsupportedVersion(f"the file is in version {raw[-1]} of the format (byte 8), this siglum reads "
-                                 f"version {FORMAT_VERSION}; upgrade siglum")  # fmt: skip
+        raise UnsupportedVersion(
+            f"the file is in version {raw[-1]} of the format (byte 8), this siglum reads "
+            f"version {FORMAT_VERSION}; upgrade siglum"
+        )
     size = source.read_varint("the header's length", raw)
     if size > limits.max_header_bytes:
-        raise LimitExceeded(f"the header at byte {source.offset} announces {size} bytes, more than the limit of "
-                            f"{limits.max_header_bytes}; the file is damaged or hostile")  # fmt: skip
+        raise LimitExceeded(
+            f"the header at byte {source.offset} announces {size} bytes, more than the limit of "
+            f"{limits.max_header_bytes}; the file is damaged or hostile"
+        )
     start = source.offset
     body = source.read(size, "the header")
     stored = int.from_bytes(source.read(4, "the header's checksum"), "little")
     if crc32c(body, crc32c(raw)) != stored:
-        raise ChecksumMismatch(f"the header (bytes 0 to {source.offset}) does not fit its checksum; "
-                               "get the file again")  # fmt: skip
+        raise ChecksumMismatch(
+            f"the header (bytes 0 to {source.offset}) does not fit its checksum; get the file again"
+        )
     return _parse_body(body, start, limits)
 
 
@@ -200,8 +214,10 @@ def _check_signature(source: Source) -> None:
         raise NotSiglumFile("fewer than 8 bytes: this is not a .sgl file") from None
     if found != SIGNATURE:
         if found[1:4] == SIGNATURE[1:4]:
-            raise NotSiglumFile("the signature was damaged as by a transfer in text mode; "
-                                "transfer the original again in binary mode")  # fmt: skip
+            raise NotSiglumFile(
+                "the signature was damaged as by a transfer in text mode; "
+                "transfer the original again in binary mode"
+            )
         raise NotSiglumFile(f"this is not a .sgl file: it begins with {found!r}, not with {SIGNATURE!r}")
 
 

@@ -32,8 +32,8 @@ class Reader:
     Parameters
     ----------
     source
-        The bytes, or a binary file object at the first byte; it is not closed. One that can seek must end with
-        the .sgl file.
+        The bytes, or a binary file object at the first byte; it is not closed. One that can seek must end
+        with the .sgl file.
     limits
         What is accepted; the default limits where None.
     partial
@@ -61,7 +61,7 @@ class Reader:
     def chunks(self, *, unknown: bool = False) -> Iterator[Chunk]:
         """Yield the chunks in file order, each after its checksum was found right.
 
-        Chunks of unknown types that may be skipped are skipped unless ``unknown``. From a pipe this works once.
+        Chunks of unknown types that may be skipped are skipped unless ``unknown``. From a pipe it works once.
 
         Raises
         ------
@@ -92,14 +92,15 @@ class Reader:
             if chunk.sequence != index.next_sequence(chunk.type):
                 raise MalformedHeader(
                     f"the chunk at byte {start} is number {chunk.sequence} of type {chunk.type} where number "
-                    f"{index.next_sequence(chunk.type)} is due: chunks are missing, doubled or in a wrong order"
+                    f"{index.next_sequence(chunk.type)} is due: chunks are missing, doubled or out of order"
                 )
             index.check_limit(start)
             index.add(chunk, source.offset - start)
             start = source.offset
             if alone and index.chunks > 1:
-                raise MalformedHeader(f"the chunk that ends at byte {start} says that it is alone in the file, "
-                                      "and is not")  # fmt: skip
+                raise MalformedHeader(
+                    f"the chunk that ends at byte {start} says that it is alone in the file, and is not"
+                )
             if alone:
                 self._check_nothing_follows()
             if chunk.known or unknown:
@@ -109,8 +110,10 @@ class Reader:
 
     def _check_end(self, chunk: Chunk, index: IndexBuilder, start: int) -> None:
         if chunk.payload != index.payload() or chunk.sequence or chunk.symbols_crc is not None:
-            raise MalformedHeader(f"the index at byte {start} does not describe the {index.chunks} chunks before "
-                                  "it; the file was put together wrongly")  # fmt: skip
+            raise MalformedHeader(
+                f"the index at byte {start} does not describe the {index.chunks} chunks before "
+                "it; the file was put together wrongly"
+            )
         self._check_nothing_follows()
 
     def _check_nothing_follows(self) -> None:
@@ -134,9 +137,9 @@ class Reader:
                 self._entries = tuple(self._hop())
         return self._entries
 
-    def find(self, type: int, sequence: int = 0) -> Entry | None:
+    def find(self, kind: int, sequence: int = 0) -> Entry | None:
         """Return where chunk ``sequence`` of a type stands, or None."""
-        return next((entry for entry in self.entries if entry[:2] == (type, sequence)), None)
+        return next((entry for entry in self.entries if entry[:2] == (kind, sequence)), None)
 
     def read(self, which: int | Entry) -> Chunk:
         """Return one chunk, by its position in the file (from 0) or its entry, reading that chunk only."""
@@ -151,8 +154,10 @@ class Reader:
             which.sequence,
             which.size,
         ):
-            raise MalformedHeader(f"the chunk at byte {which.offset} is not the one that the index announces; "
-                                  "read the file from the beginning")  # fmt: skip
+            raise MalformedHeader(
+                f"the chunk at byte {which.offset} is not the one that the index announces; "
+                "read the file from the beginning"
+            )
         return chunk
 
     def _read_index(self) -> list[Entry]:
@@ -165,20 +170,26 @@ class Reader:
                     f"the only chunk, at byte {self.first}, is cut off at byte {end}; get the file again"
                 )
             if entries[0].offset + entries[0].size != end:
-                raise MalformedHeader("bytes follow the only chunk, from byte "
-                                      f"{entries[0].offset + entries[0].size}; cut them off")  # fmt: skip
+                raise MalformedHeader(
+                    "bytes follow the only chunk, from byte "
+                    f"{entries[0].offset + entries[0].size}; cut them off"
+                )
             return entries
         size = None
         if end - self.first >= MIN_TRAILER:
             source.seek(end - TAIL_SIZE)
             size = trailer_size(source.read(TAIL_SIZE, "the end of the index"))
         if size is None:
-            raise Truncated(f"no index ends at byte {end}, where the file ends: it was cut off, or something was "
-                            "added; get it again")  # fmt: skip
+            raise Truncated(
+                f"no index ends at byte {end}, where the file ends: it was cut off, or something was "
+                "added; get it again"
+            )
         start = end - size
         if start < self.first or size < MIN_TRAILER:
-            raise MalformedHeader(f"the index that ends at byte {end} gives its own size as {size} bytes; "
-                                  "the file is damaged, get it again")  # fmt: skip
+            raise MalformedHeader(
+                f"the index that ends at byte {end} gives its own size as {size} bytes; "
+                "the file is damaged, get it again"
+            )
         source.seek(start)
         chunk, _ = read_chunk(source, self.limits)
         if chunk.type != ChunkType.INDEX or source.offset != end:
@@ -188,7 +199,7 @@ class Reader:
         return parse_trailer(chunk.payload, self.first, start, self.limits)
 
     def _hop(self) -> list[Entry]:
-        """Find the chunks by hopping from head to head; those that are cut off, and the index, are left out."""
+        """Find the chunks by hopping from head to head; what is cut off and the index are left out."""
         source, end = self._source, self._source.end or 0
         index = IndexBuilder(self.limits)
         entries: list[Entry] = []
@@ -199,13 +210,13 @@ class Reader:
                 raw, size, sequence = read_chunk_head(source, self.limits)
             except Truncated:
                 return entries
-            type = raw[0] & TYPE_MASK
+            kind = raw[0] & TYPE_MASK
             size += len(raw) + (8 if raw[0] & SYMBOLS else 4)
-            if type in (0, ChunkType.INDEX) or start + size > end:
+            if kind in (0, ChunkType.INDEX) or start + size > end:
                 return entries
             index.check_limit(start)
-            index.add(Chunk(type, sequence, b""), size)
-            entries.append(Entry(type, sequence, start, size))
+            index.add(Chunk(kind, sequence, b""), size)
+            entries.append(Entry(kind, sequence, start, size))
             start += size
             if raw[0] & ALONE:
                 return entries

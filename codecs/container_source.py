@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, TypeAlias
 
 from siglum.errors import MalformedHeader, Truncated
 
 __all__ = ["MAX_VARINT", "Source", "SourceLike", "append_varint", "varint_size"]
 
-SourceLike = Union[bytes, bytearray, memoryview, BinaryIO]
+SourceLike: TypeAlias = bytes | bytearray | memoryview | BinaryIO
 
 MAX_VARINT = 2**63 - 1
 _MAX_VARINT_BYTES = 9
@@ -38,8 +38,8 @@ class Source:
     Parameters
     ----------
     source
-        The bytes of a .sgl file, or a binary file object that stands at its first byte. A file object that can
-        seek is taken to end with the .sgl file.
+        The bytes of a .sgl file, or a binary file object that stands at its first byte. One that can seek is
+        taken to end with the .sgl file.
     """
 
     def __init__(self, source: SourceLike) -> None:
@@ -95,11 +95,15 @@ class Source:
             value |= (byte & 0x7F) << (7 * position)
             if byte < 0x80:
                 if byte == 0 and position > 0:
-                    raise MalformedHeader(f"{what} at byte {start} is a varint with a needless last byte; "
-                                          "the file was not written by siglum, or is damaged")  # fmt: skip
+                    raise MalformedHeader(
+                        f"{what} at byte {start} is a varint with a needless last byte; "
+                        "the file was not written by siglum, or is damaged"
+                    )
                 return value
-        raise MalformedHeader(f"{what} at byte {start} is a varint of more than {_MAX_VARINT_BYTES} bytes; "
-                              "the file is damaged, get it again")  # fmt: skip
+        raise MalformedHeader(
+            f"{what} at byte {start} is a varint of more than {_MAX_VARINT_BYTES} bytes; "
+            "the file is damaged, get it again"
+        )
 
     def _truncated(self, size: int, left: int, what: str) -> None:
         raise Truncated(

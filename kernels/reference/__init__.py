@@ -1,1 +1,1 @@
-"""The kernels again in NumPy and plain Python: slow, short, and equal bit for bit. Tests compare with them."""
+"""The kernels again in NumPy and plain Python: slow, short, equal bit for bit; tests compare with them."""
