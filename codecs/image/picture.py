@@ -15,17 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from siglum.codecs.image.metadata import (
-    PictureWarning as PictureWarning,
-)
-from siglum.codecs.image.metadata import (
-    exif_of,
-    fitting_profile,
-    one_line,
-    save_options,
-    warn,
-    xmp_of,
-)
+from siglum.codecs.image.metadata import exif_of, fitting_profile, one_line, save_options, warn, xmp_of
 from siglum.errors import UnsupportedInputError, UsageError
 
 # The key in a header's ``extra`` for the format that the picture came in, so that decoding gives it back.

@@ -15,7 +15,8 @@ from PIL import Image, ImageCms
 
 from siglum.codecs.image import metadata
 from siglum.codecs.image import picture as module
-from siglum.codecs.image.picture import Picture, PictureWarning, read_picture, write_picture
+from siglum.codecs.image.metadata import PictureWarning
+from siglum.codecs.image.picture import Picture, read_picture, write_picture
 from siglum.errors import UnsupportedInputError, UsageError
 
 RNG = np.random.default_rng(5)
