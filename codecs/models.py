@@ -82,10 +82,10 @@ class Model:
 def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the eight bytes by which files name a model.
 
-    They are the first bytes of a SHA-256 over all tensors in the order of their names (by the bytes of UTF-8).
-    Each contributes, little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the
-    type's name (u8), the type's name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of
-    them (u64), and its elements in row-major order.
+    They are the first bytes of a SHA-256 over all tensors, in the order of their names (by UTF-8 bytes).
+    Each adds, little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the name of
+    its type (u8), that name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of them
+    (u64), and its elements in row-major order.
 
     Examples
     --------
@@ -120,8 +120,8 @@ def search_path() -> list[Path]:
 def catalogue() -> list[Model]:
     """Return all installed models in the order of the search path.
 
-    Of models of the same codec and name only the first is listed. Files that are no models are passed over with
-    a ``ModelWarning``. The ids are those of the cards: they are verified when the weights are loaded.
+    Of models of the same codec and name only the first is listed. Files that are no models are passed over
+    with a ``ModelWarning``. The ids are those of the cards: they are verified when the weights are loaded.
     """
     models: dict[tuple[str, str], Model] = {}
     for model in _installed():
@@ -180,7 +180,7 @@ def load(model: Model) -> dict[str, NDArray[Any]]:
 
 
 def add(path: str | Path, force: bool = False) -> Model:
-    """Copy a safetensors file and its card (the same name, ``.json``) to the user's folder, if they are valid.
+    """Copy a safetensors file and its card (same name, ``.json``) to the user's folder, if they are valid.
 
     Raises
     ------
