@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siglum.codecs import container
+from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import lossless, lossy
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
-from siglum.codecs.registry import codecs
 from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated, UsageError
 from siglum.kernels import dispatch
 from siglum.kernels.checksum import crc32c
@@ -94,7 +93,7 @@ class Prepared:
         return self.codec._pixels_of(self.picture, self._latents[level], level)
 
 
-@codecs.register("image")
+@CODECS.register("image")
 class ImageCodec:
     """Pictures: uint8 gray (H, W), RGB (H, W, 3), RGBA (H, W, 4; alpha is always lossless).
 
@@ -132,7 +131,7 @@ class ImageCodec:
             raise UsageError(f"threads is 1 or more, not {threads}")
         self.config = ImageConfig(quality, level, lossless, model, threads)
         self.level = level_of_quality(quality) if level is None else level
-        self.threads = threads or dispatch.default_threads()
+        self.threads = threads or dispatch.threads()
 
     def __repr__(self) -> str:
         return f"ImageCodec({', '.join(f'{k}={v!r}' for k, v in self.config.to_dict().items())})"

@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""NumPy oracles of the compiled kernels: slow, plain, equal bit for bit."""
-=======
-"""The kernels again in NumPy and plain Python: slow, short, equal bit for bit; tests compare with them."""
->>>>>>> container
+"""NumPy oracles of the compiled kernels: slow, plain, and equal bit for bit."""
