@@ -356,3 +356,11 @@ def test_chunks_put_together_wrongly() -> None:
 def test_the_header_needs_no_torch() -> None:
     program = "import sys, siglum.codecs.container; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_example_of_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    lines = text[text.rindex("```\n89 53") + 4 :].splitlines()[:-1]
+    data = bytes.fromhex(" ".join(line[:26] for line in lines))
+    header = Header(1, 0, b"", (2, 3), "uint8")
+    assert data == container.write(header, [Chunk(ChunkType.DATA, 0, b"payload")])
