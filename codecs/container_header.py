@@ -55,7 +55,7 @@ class Limits:
     max_elements: int = 2**32  # product of the shape, of any medium
     max_header_bytes: int = 2**16
     max_chunk_bytes: int = 2**28
-    max_chunks: int = 2**20
+    max_chunks: int = 2**18
 
     def check_shape(self, codec: int, shape: tuple[int, ...], where: str = "shape") -> None:
         """Raise :class:`LimitExceeded` if an array of this shape is larger than the limits."""

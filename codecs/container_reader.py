@@ -56,6 +56,7 @@ class Reader:
         self.header = parse_header(self._source, self.limits)
         self.first = self._source.offset
         self._entries: tuple[Entry, ...] | None = None
+        self._by_number: dict[tuple[int, int], Entry] | None = None
         self._started = False
 
     def chunks(self, *, unknown: bool = False) -> Iterator[Chunk]:
@@ -87,7 +88,7 @@ class Reader:
                     return
                 raise
             if chunk.type == ChunkType.INDEX:
-                self._check_end(chunk, index, start)
+                self._check_index(chunk, alone, index, start)
                 return
             if chunk.sequence != index.next_sequence(chunk.type):
                 raise MalformedHeader(
@@ -108,8 +109,9 @@ class Reader:
             if alone:
                 return
 
-    def _check_end(self, chunk: Chunk, index: IndexBuilder, start: int) -> None:
-        if chunk.payload != index.payload() or chunk.sequence or chunk.symbols_crc is not None:
+    def _check_index(self, chunk: Chunk, alone: bool, index: IndexBuilder, start: int) -> None:
+        plain = not alone and chunk.sequence == 0 and chunk.symbols_crc is None
+        if not plain or chunk.payload != index.payload():
             raise MalformedHeader(
                 f"the index at byte {start} does not describe the {index.chunks} chunks before "
                 "it; the file was put together wrongly"
@@ -139,7 +141,9 @@ class Reader:
 
     def find(self, kind: int, sequence: int = 0) -> Entry | None:
         """Return where chunk ``sequence`` of a type stands, or None."""
-        return next((entry for entry in self.entries if entry[:2] == (kind, sequence)), None)
+        if self._by_number is None:
+            self._by_number = {entry[:2]: entry for entry in self.entries}
+        return self._by_number.get((kind, sequence))
 
     def read(self, which: int | Entry) -> Chunk:
         """Return one chunk, by its position in the file (from 0) or its entry, reading that chunk only."""
