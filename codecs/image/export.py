@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from siglum.codecs.image.transform import ImageModel
 
 LEVELS = tuple(range(8, 256, 31))  # levels that the offsets are fitted over
-ERROR_FACTORS = (0.7, 1.0, 1.4)  # candidates for the weight of an error against a bit
+ERROR_FACTORS = (1.0, 1.4, 2.0, 3.0)  # candidates for the weight of an error against a bit
 
 
 def build(model: ImageModel, pictures: Sequence[np.ndarray], log: object = print) -> dict[str, np.ndarray]:
