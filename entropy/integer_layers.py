@@ -219,7 +219,7 @@ def _quantize(
 
     limit = 2 ** (weight_bits - 1) - 1
     with np.errstate(over="ignore", invalid="ignore"):
-        # A large bias over small weights coarsens their scale: it keeps 24 bits, more than int16 outputs show.
+        # A large bias over small weights coarsens their scale: it keeps 24 bits, ample for int16 outputs.
         step = np.maximum(np.abs(weight).max(axis=1) / limit, np.abs(offset) / input_scale / 2**24)
         ratio = step * (input_scale / output_scale)
     largest = float(ratio.max())
