@@ -217,11 +217,10 @@ def _quantize(
     if not (_is_int(weight_bits) and 2 <= weight_bits <= 8):
         raise ValueError("weight_bits must be 2 to 8")
 
-    # A large bias over small weights coarsens their scale: it keeps 24 bits, more than int16 outputs show.
-    step = np.maximum(
-        np.abs(weight).max(axis=1) / (2 ** (weight_bits - 1) - 1), np.abs(offset) / input_scale / 2**24
-    )
-    with np.errstate(over="ignore"):
+    limit = 2 ** (weight_bits - 1) - 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A large bias over small weights coarsens their scale: it keeps 24 bits, ample for int16 outputs.
+        step = np.maximum(np.abs(weight).max(axis=1) / limit, np.abs(offset) / input_scale / 2**24)
         ratio = step * (input_scale / output_scale)
     largest = float(ratio.max())
     if not largest * 2 < 2**31 - 1:
@@ -231,8 +230,10 @@ def _quantize(
         shift -= 1  # rounding up reached 2**31
     safe = np.where(step > 0, step, 1.0)
     integers = (
-        np.rint(offset / (safe * input_scale)).astype(np.int32),
+        np.rint(offset / safe / input_scale).astype(np.int32),
         np.rint(ratio * 2.0**shift).astype(np.int32),
         shift,
     )
-    return np.rint(weight / safe[:, None]).astype(np.int8), integers
+    # Clipped, since the step of a tiny row may be subnormal.
+    rows = np.clip(np.rint(weight / safe[:, None]), -limit, limit)
+    return rows.astype(np.int8), integers

@@ -1,6 +1,8 @@
 // AVX2 variant of the integer network.
 #include "integer_network_kernels.hpp"
 
+#include <utility>
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 

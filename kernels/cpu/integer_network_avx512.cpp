@@ -1,11 +1,17 @@
 // AVX-512 VNNI variant of the integer network.
 #include "integer_network_kernels.hpp"
 
+#include <utility>
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
 #define SIGLUM_AVX512 1
 #include <immintrin.h>
 
 #include <cstring>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own _mm512_undefined_epi32
+#endif
 #endif
 
 namespace siglum::integer_network {

@@ -62,8 +62,12 @@ void register_integer_network(nb::module_& m) {
   nb::class_<Network>(m, "IntegerNetwork", "Use siglum.entropy.integer_network.")
       .def("__init__",
            [](Network* self, const std::string& isa) { new (self) Network(require_kernels(isa)); }, nb::arg("isa"))
-      .def("add_pointwise", &add_pointwise)
-      .def("add_depthwise", &add_depthwise)
+      // noconvert: an array of another type or layout is an error, not a hidden copy.
+      .def("add_pointwise", &add_pointwise, nb::arg("weight").noconvert(), nb::arg("multiplier").noconvert(),
+           nb::arg("shift"), nb::arg("low"), nb::arg("high"))
+      .def("add_depthwise", &add_depthwise, nb::arg("weight").noconvert(), nb::arg("multiplier").noconvert(),
+           nb::arg("shift"), nb::arg("low"), nb::arg("high"))
       .def("add_pixel_shuffle", &Network::add_pixel_shuffle)
-      .def("run", &run);
+      .def("run", &run, nb::arg("x").noconvert(), nb::arg("biases").noconvert(), nb::arg("out").noconvert(),
+           nb::arg("threads"));
 }

@@ -1,6 +1,8 @@
 // Plain C++ variant of the integer network: any compiler, any CPU.
 #include "integer_network_kernels.hpp"
 
+#include <utility>
+
 namespace siglum::integer_network {
 namespace {
 

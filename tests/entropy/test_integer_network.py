@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -107,7 +108,7 @@ def test_bad_networks() -> None:
         IntegerNetwork([PixelShuffle()] * 9 + [pointwise(1, 1)], 1)
     with pytest.raises(ValueError, match="layers must be"):
         IntegerNetwork([pointwise(1, 1), "relu"], 1)  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="(3, 3, C)"):
+    with pytest.raises(ValueError, match=r"\(3, 3, C\)"):
         Depthwise(np.zeros((3, 2, 1), np.int8), np.zeros(1, np.int32), np.zeros(1, np.int32), 1)
     for bound in (-1, 32769, 1.0, True):
         with pytest.raises(ValueError, match="bound"):
@@ -199,7 +200,7 @@ def test_hostile_tensors() -> None:
     for name in tensors:
         bad: list[Any] = [
             tensors[name].astype(np.float32),
-            tensors[name][..., :-1],
+            tensors[name][:-1],
             tensors[name][..., :0],
             tensors[name][None],
         ]
@@ -241,10 +242,8 @@ def test_hostile_metadata(data: st.DataObject) -> None:
     else:
         content[place] = value
     text = json.dumps(content)
-    try:
+    with contextlib.suppress(ValueError):
         IntegerNetwork.from_tensors(network.tensors(), {"integer_network": text})
-    except ValueError:
-        pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 60000, "9" * 5000, "NaN", "x" * 70000, "\ud800"])
@@ -305,6 +304,8 @@ def test_quantized_rows_without_weights() -> None:
         ([[1.0]], [0.0], np.nan, 1.0),
         ([[1.0]], [0.0], 1.0, 1e-300),
         ([[1.0]], [0.0], 1e300, 1e-300),
+        ([[0.0]], [0.0], 1e300, 1e-300),
+        ([[1.0]], [1e300], 1e-300, 1.0),
     ],
 )
 def test_what_cannot_be_quantized(arguments: tuple[Any, ...]) -> None:

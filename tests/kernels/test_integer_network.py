@@ -103,22 +103,18 @@ def test_threads_that_really_run(isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_accumulators_at_the_bound(isa: str) -> None:
-    # 511 * 128 * 32768 + 8_388_607 + ... is the largest sum below 2**31; both signs, all partial sums included.
-    for sign in (1, -1):
-        weight = np.full((3, 511), -128, np.int8)
-        bias = np.full(3, sign * (2**31 - 1 - 511 * 128 * 32768), np.int32)
-        multiplier = np.array([2**31 - 1, 1, 0], np.int32)
-        layer = Pointwise(weight, bias, multiplier, 46)
+    # 511 products of 128 * 32768 leave room for this bias below 2**31.
+    room = 2**31 - 1 - 511 * 128 * 32768
+    multiplier = np.array([2**31 - 1, 2**30, 1, 0], np.int32)
+    for bias, value in [(room, -32768), (-room, 32767)]:
+        layer = Pointwise(np.full((4, 511), -128, np.int8), np.full(4, bias, np.int32), multiplier, 46)
         network = IntegerNetwork([layer], 32768)
         assert network.bounds == [2**31 - 1]
-        x = np.full((1, 5, 511), -32768 if sign > 0 else 32767, np.int16)
-        sums = [int(sign * abs(int(bias[0])) + 511 * -128 * int(x[0, 0, 0]))] * 3
-        expected = [
-            max(-32768, min(32767, (s * int(m) + (1 << 45)) >> 46))
-            for s, m in zip(sums, multiplier, strict=True)
-        ]
-        np.testing.assert_array_equal(network(x, isa=isa)[0], [expected] * 5)
-        np.testing.assert_array_equal(network.reference(x)[0], [expected] * 5)
+        total = bias + 511 * -128 * value
+        expected = [max(-32768, min(32767, (total * int(m) + (1 << 45)) >> 46)) for m in multiplier]
+        x = np.full((1, 13, 511), value, np.int16)
+        np.testing.assert_array_equal(network(x, isa=isa)[0], [expected] * 13)
+        np.testing.assert_array_equal(network.reference(x)[0], [expected] * 13)
 
 
 @settings(deadline=None, max_examples=100)
