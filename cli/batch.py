@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from siglum.cli.errors import SOME_FAILED, CommandFailed, debugging, describe, exit_code_of
+from siglum.cli.errors import SOME_FAILED, CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.inputs import Input
 from siglum.cli.output import Reporter, complain
 
@@ -28,11 +28,9 @@ def run_batch(inputs: list[Input], work: Callable[[Input], None], reporter: Repo
             with reporter.warnings_of(source.name):
                 work(source)
         except Exception as error:
+            show_traceback(error)
             # What was written to a closed pipe cannot be followed by more.
-            last = len(inputs) == 1 or isinstance(error, BrokenPipeError)
-            if debugging() and last:
-                raise
-            if last:
+            if len(inputs) == 1 or isinstance(error, BrokenPipeError):
                 raise CommandFailed(describe(error, source.name), exit_code_of(error)) from error
             complain(describe(error, source.name))
             failed += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siglum.cli import batch
-from siglum.cli.errors import CommandFailed, describe, exit_code_of
+from siglum.cli.errors import CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.inputs import STANDARD_INPUT, Input
 from siglum.cli.output import Reporter, print_json
 from siglum.cli.pictures import color_of, load
@@ -72,6 +72,7 @@ def _load(name: str, threads: int | None) -> tuple[Picture, int]:
         with Reporter().warnings_of(name):
             return load(Input(name, None if name == STANDARD_INPUT else Path(name), Path(name)), threads)
     except Exception as error:
+        show_traceback(error)
         raise CommandFailed(describe(error, name), exit_code_of(error)) from error
 
 

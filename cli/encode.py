@@ -90,7 +90,7 @@ def encode(
     """Encode pictures; photo.png becomes photo.sgl beside it.
 
     IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content) or - for standard input, whose
-    result goes to standard output. The time in the closing line is the codec's, without reading and writing files.
+    result goes to standard output. The time in the closing line is the codec's, without reading and writing.
 
     \b
     Examples:

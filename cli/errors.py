@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 
 import click
 
@@ -56,6 +57,7 @@ def describe(error: BaseException, name: str | None = None) -> str:
     return text if about is None or text.startswith(about) else f"{about}: {text}"
 
 
-def debugging() -> bool:
-    """Tell whether tracebacks are wanted."""
-    return os.environ.get("SIGLUM_DEBUG", "") not in ("", "0")
+def show_traceback(error: BaseException) -> None:
+    """Print where an error comes from, if ``SIGLUM_DEBUG`` asks for it."""
+    if os.environ.get("SIGLUM_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)

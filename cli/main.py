@@ -17,7 +17,7 @@ from siglum.cli.compare import compare
 from siglum.cli.completion import completion
 from siglum.cli.decode import decode
 from siglum.cli.encode import encode
-from siglum.cli.errors import INTERRUPTED, CommandFailed, debugging, describe, exit_code_of
+from siglum.cli.errors import INTERRUPTED, CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.info import info
 from siglum.cli.models import models
 from siglum.cli.output import complain
@@ -42,8 +42,7 @@ class CommandGroup(click.Group):
         except Exception as error:
             if isinstance(error, BrokenPipeError):
                 _forget_stdout()
-            if debugging():
-                raise
+            show_traceback(error)
             raise CommandFailed(describe(error), exit_code_of(error)) from error
 
     def main(  # type: ignore[override]

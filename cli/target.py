@@ -86,7 +86,7 @@ def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tupl
     except TargetNotReached as error:
         smallest = format_size(error.nearest)
         raise SiglumError(
-            f"no file within {format_size(limit)} is possible, the smallest has {smallest}: scale it down first"
+            f"no file within {format_size(limit)} is possible, the smallest has {smallest}: scale it down"
         ) from error
     return best, trial.level
 

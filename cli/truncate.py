@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from siglum.cli import batch
-from siglum.cli.errors import CommandFailed, describe, exit_code_of
+from siglum.cli.errors import CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.files import check_outputs, check_writable, open_output, target_of
 from siglum.cli.inputs import STANDARD_INPUT, Input, accept_siglum
 from siglum.cli.output import Reporter
@@ -48,6 +48,7 @@ def truncate(
         data = item.read(accept_siglum)
         kept = _cut(data, chunks, None if size is None else parse_size(size))
     except Exception as error:
+        show_traceback(error)
         raise CommandFailed(describe(error, source), exit_code_of(error)) from error
     with open_output(target, force) as file:
         file.write(kept)
