@@ -83,9 +83,9 @@ def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the eight bytes by which files name a model.
 
     They are the first bytes of a SHA-256 over all tensors, in the order of their names (by UTF-8 bytes).
-    Each adds, little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the name of
-    its type (u8), that name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of them
-    (u64), and its elements in row-major order.
+    Each adds, little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the name
+    of its type (u8), that name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of
+    them (u64), and its elements in row-major order.
 
     Examples
     --------
