@@ -98,9 +98,9 @@ def encode(steps: Sequence[tuple[NDArray[np.int32], Any, Any]], lanes: int) -> b
         for i in np.flatnonzero(number == last):
             escapes.put_escape(int(flat[i]), int(tables.offsets[which[i]]), int(last[i]) + 1)
         starts = [np.cumsum(f, dtype=np.int64) - f for f in tables.frequencies]
-        first = np.cumsum(last * 0 + 1) - 1  # symbol numbers, to look both columns up at once
-        frequency = np.array([tables.frequencies[which[i]][number[i]] for i in first], dtype=np.uint64)
-        start = np.array([starts[which[i]][number[i]] for i in first], dtype=np.uint64)
+        pairs = list(zip(which.tolist(), number.tolist(), strict=True))
+        frequency = np.array([tables.frequencies[t][j] for t, j in pairs], dtype=np.uint64)
+        start = np.array([starts[t][j] for t, j in pairs], dtype=np.uint64)
         prepared.append((frequency, start, tables.precision))
     if not any(len(frequency) for frequency, _, _ in prepared):
         return b"\0"
