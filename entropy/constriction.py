@@ -102,5 +102,7 @@ def _library() -> Any:
     try:
         import constriction
     except ImportError:
-        raise SiglumError("this coder needs the package constriction: pip install siglum[constriction]") from None
+        raise SiglumError(
+            "this coder needs the package constriction: pip install siglum[constriction]"
+        ) from None
     return constriction

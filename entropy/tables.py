@@ -87,11 +87,15 @@ class Tables:
     3.0
     """
 
-    def __init__(self, frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION) -> None:
+    def __init__(
+        self, frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION
+    ) -> None:
         if not 1 <= precision <= MAX_PRECISION:
             raise UsageError(f"precision must be 1 to {MAX_PRECISION} bits, not {precision}")
         self.precision = int(precision)
-        self.frequencies = tuple(_frequencies(table, t, self.precision) for t, table in enumerate(frequencies))
+        self.frequencies = tuple(
+            _frequencies(table, t, self.precision) for t, table in enumerate(frequencies)
+        )
         starts = np.asarray(offsets)
         if starts.shape != (len(self.frequencies),) or not len(self.frequencies):
             raise UsageError(f"{len(self.frequencies)} tables need as many offsets, not shape {starts.shape}")
