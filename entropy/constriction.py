@@ -1,8 +1,9 @@
-"""A coder for research and for checking ours: constriction's ANS (Bamler, arXiv 2201.01741) on the same tables.
+"""A coder for research and for checking ours: constriction's ANS (Bamler, arXiv 2201.01741), same tables.
 
-It has the interface of `siglum.entropy.rans`, 64-bit state and 24-bit probabilities, and is slower. Its payload is not
-part of the file format: bytes of the side stream (u32, little-endian), words (u32, little-endian), side stream of
-escapes as in `siglum.entropy.rans`. Within a step it codes table after table, in the order of the symbols of each.
+It has the interface of `siglum.entropy.rans`, 64-bit state and 24-bit probabilities, and is slower. Its
+payload is not part of the file format: bytes of the side stream (u32, little-endian), words (u32,
+little-endian), side stream of escapes as in `siglum.entropy.rans`. Within a step it codes table after table,
+in the order of the symbols of each.
 """
 
 from __future__ import annotations

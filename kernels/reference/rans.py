@@ -1,7 +1,7 @@
-"""NumPy oracle of the rANS coder: the same bytes as the compiled kernel, in both directions, a row of lanes at a time.
+"""NumPy oracle of the rANS coder: the same bytes as the compiled kernel, both ways, a row of lanes at a time.
 
-The format is described in `siglum.entropy.rans`. Tables come as `siglum.entropy.tables.Tables` or anything with
-``precision``, ``frequencies`` and ``offsets``.
+The format is described in `siglum.entropy.rans`. Tables come as `siglum.entropy.tables.Tables` or anything
+with ``precision``, ``frequencies`` and ``offsets``.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Decoder:
             raise Truncated("the coded chunk ends too early: the file is cut off or damaged")
         packed = BitReader(data[position:stop])
         states = [LOWEST if self.empty else packed.take(STATE_BITS) for _ in range(lanes)]
-        if min(states) < LOWEST or packed.value or (len(data) - side - stop) % 2 and not self.empty:
+        if min(states) < LOWEST or packed.value or (not self.empty and (len(data) - side - stop) % 2):
             raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
         self.states = np.array(states, dtype=np.uint64)
         self.words = np.frombuffer(data[stop : len(data) - side], dtype="<u2").astype(np.uint64)
