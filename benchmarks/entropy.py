@@ -128,9 +128,7 @@ def main() -> None:
 
     print(machine())
     print(f"measure   1 thread, {count} int32 symbols, least of {repeats} thread CPU times, through Python")
-    print(
-        "constriction is timed as siglum.entropy.constriction uses it: one i.i.d. call a table, escapes aside\n"
-    )
+    print("constriction as siglum.entropy.constriction uses it: one i.i.d. call a table, escapes aside\n")
     print("tables    bits  coder         encode     decode     bits/symbol  over tables  over source")
     print("                              Msym/s     Msym/s                  %            %")
     for name, bits in ((name, bits) for name in ("static", "64 Gauss") for bits in RATES):
