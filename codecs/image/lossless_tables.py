@@ -10,7 +10,7 @@ from siglum.entropy import Tables, gaussian_tables
 from siglum.entropy.tables import MAX_ENTRIES, normalise
 
 TOTAL = 4096
-MIXTURE = ((0, 225), (4, 24), (10, 7))
+MIXTURE = ((0, 225), (6, 26), (14, 5))
 """(steps up the bank, parts of 256): prediction errors have heavier tails than one Gaussian."""
 
 _REACH = (MAX_ENTRIES - 2) // 2
@@ -20,7 +20,7 @@ _REACH = (MAX_ENTRIES - 2) // 2
 def lossless_tables() -> Tables:
     """The 131 tables that the lossless kernel names by index.
 
-    Rows 0 to 63 are residuals: row i mixes the Gaussian tables i, i + 4 and i + 10 (at most 63) with the parts of
+    Rows 0 to 63 are residuals: row i mixes the Gaussian tables i, i + 6 and i + 14 (at most 63) with the parts of
     `MIXTURE`, in integers. Rows 64 to 130 are decisions, 0 for a hit and 1 for a miss, by rising chance of a miss.
     """
     gaussian = gaussian_tables()

@@ -181,8 +181,12 @@ class Channel {
 
     // Table.
     const uint32_t gradient = static_cast<uint32_t>(magnitude(w - nw) + magnitude(n - nw) + magnitude(n - ne));
-    const auto [least, most] = std::minmax_element(predictions.begin(), predictions.end());
-    const uint32_t spread = static_cast<uint32_t>(*most - *least);
+    int32_t least = predictions[0], most = predictions[0];
+    for (int i = 1; i < kPredictors; ++i) {
+      least = std::min(least, predictions[i]);
+      most = std::max(most, predictions[i]);
+    }
+    const uint32_t spread = static_cast<uint32_t>(most - least);
     const uint32_t earlier = second ? static_cast<uint32_t>(first->size + second->size)
                                     : first ? static_cast<uint32_t>(2 * first->size) : 0;
     Mean& a = sizes_by_energy_[level<1>(energy >> 2, 31) * 8 + (first ? level<0>(earlier >> 2, 7) : 0)];
@@ -210,9 +214,11 @@ class Channel {
     a.learn(size);
     b.learn(size);
     c.learn(size);
-    const int32_t step = clamp(shift_right(error * 65536, floor_log2(static_cast<uint32_t>(power))), -32767, 32767);
+    const int16_t step = static_cast<int16_t>(
+        clamp(shift_right(error * 65536, floor_log2(static_cast<uint32_t>(power))), -32767, 32767));
     for (int i = 0; i < kTaps; ++i) {
-      lms[i] = static_cast<int16_t>(clamp(lms[i] + shift_right(step * taps[i] + 512, 10), -32767, 32767));
+      const int32_t product = static_cast<int32_t>(step) * static_cast<int32_t>(taps[i]);
+      lms[i] = static_cast<int16_t>(clamp(lms[i] + shift_right(product + 512, 10), -32767, 32767));
     }
     return value;
   }
