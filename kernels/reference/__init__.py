@@ -1,0 +1,1 @@
+"""NumPy oracles of the compiled kernels: slow, plain, equal bit for bit."""
