@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rans.hpp"
@@ -10,6 +11,7 @@
 namespace siglum::lossless {
 
 constexpr size_t kTables = 64 + 67;  // scales, then binary tables
+constexpr size_t kMaxGuesses = 4;    // of a pixel's colour, with matching
 
 enum class Colour : uint8_t { plain = 0, green = 1, ycocg = 2 };
 
@@ -29,11 +31,22 @@ struct Survey {
 };
 Survey survey(const uint8_t* pixels, const Strip& strip);
 
+// The model over a strip; one for each instruction set, equal symbol for symbol.
+struct Kernel {
+  // Writes at most kMaxGuesses symbols a pixel (only with matching) and one a sample, and returns their number.
+  size_t (*encode)(const uint8_t* pixels, const Strip& strip, const Mode& mode, int32_t* symbols, uint8_t* indexes);
+  void (*decode)(rans::Decoder& decoder, const rans::Tables& tables, const Strip& strip, const Mode& mode,
+                 uint8_t* pixels);
+};
+const Kernel& scalar_kernel();
+const Kernel* avx2_kernel();  // null where it was not compiled; the CPU must have it
+
 // The rANS payload, without the mode.
-std::vector<uint8_t> encode(const uint8_t* pixels, const Strip& strip, const Mode& mode, const rans::Tables& tables);
+std::vector<uint8_t> encode(const uint8_t* pixels, const Strip& strip, const Mode& mode, const rans::Tables& tables,
+                            const Kernel& kernel);
 
 // Any data is safe: at most one pass over the pixels, which are all written unless the status is not ok.
 rans::Status decode(const uint8_t* data, size_t size, const Strip& strip, const Mode& mode, const rans::Tables& tables,
-                    uint8_t* pixels);
+                    const Kernel& kernel, uint8_t* pixels);
 
 }  // namespace siglum::lossless

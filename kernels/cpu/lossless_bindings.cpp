@@ -33,6 +33,11 @@ lossless::Mode mode_of(const lossless::Strip& strip, int colour, bool match, con
   return {static_cast<lossless::Colour>(colour), match};
 }
 
+const lossless::Kernel& kernel_of(bool vectors) {
+  const lossless::Kernel* const kernel = vectors ? lossless::avx2_kernel() : nullptr;
+  return kernel != nullptr ? *kernel : lossless::scalar_kernel();
+}
+
 }  // namespace
 
 void register_lossless(nb::module_& m) {
@@ -45,20 +50,22 @@ void register_lossless(nb::module_& m) {
     }
     return nb::make_tuple(static_cast<int>(survey.colour), survey.repeats);
   });
-  m.def("lossless_encode", [](Pixels pixels, int colour, bool match, const rans::Tables& tables) {
+  m.def("lossless_encode", [](Pixels pixels, int colour, bool match, const rans::Tables& tables, bool vectors) {
     const lossless::Strip strip = strip_of(pixels);
     const lossless::Mode mode = mode_of(strip, colour, match, tables);
     std::vector<uint8_t> payload;
     {
       nb::gil_scoped_release release;
-      payload = lossless::encode(pixels.data(), strip, mode, tables);
+      payload = lossless::encode(pixels.data(), strip, mode, tables, kernel_of(vectors));
     }
     return nb::bytes(payload.data(), payload.size());
   });
-  m.def("lossless_decode", [](Bytes data, int colour, bool match, const rans::Tables& tables, Output pixels) {
+  m.def("lossless_decode", [](Bytes data, int colour, bool match, const rans::Tables& tables, Output pixels,
+                            bool vectors) {
     const lossless::Strip strip = strip_of(pixels);
     const lossless::Mode mode = mode_of(strip, colour, match, tables);
     nb::gil_scoped_release release;
-    return static_cast<int>(lossless::decode(data.data(), data.size(), strip, mode, tables, pixels.data()));
+    return static_cast<int>(lossless::decode(data.data(), data.size(), strip, mode, tables,
+                                             kernel_of(vectors), pixels.data()));
   });
 }

@@ -7,29 +7,15 @@
 // Written from the papers. docs/lossless.md specifies every integer.
 #pragma once
 
-#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <utility>
+
+#include "lossless_tools.hpp"
 
 namespace siglum::lossless {
-
-// Arithmetic shift, rounding towards minus infinity. Every compiler that builds this shifts signed values that way.
-inline int32_t shift_right(int32_t value, int bits) { return value >> bits; }
-inline int64_t shift_right(int64_t value, int bits) { return value >> bits; }
-
-inline int32_t clamp(int32_t value, int32_t low, int32_t high) { return value < low ? low : value > high ? high : value; }
-inline int32_t magnitude(int32_t value) { return value < 0 ? -value : value; }
-
-inline int floor_log2(uint32_t value) {  // of value >= 1
-#if defined(__GNUC__) || defined(__clang__)
-  return 31 - __builtin_clz(value);
-#else
-  int result = 0;
-  while (value >>= 1) ++result;
-  return result;
-#endif
-}
+namespace {  // each instruction set compiles its own copy
 
 // Steps of 1, 1/2 ... octave: 0 for value 0.
 template <int Fraction>
@@ -38,15 +24,13 @@ inline uint32_t level(uint32_t value, uint32_t limit) {
   const int octave = floor_log2(v);
   const uint32_t result =
       static_cast<uint32_t>(octave) << Fraction | (((v << Fraction) >> octave) & ((1u << Fraction) - 1));
-  return std::min(result, limit);
+  return result < limit ? result : limit;
 }
 
 constexpr int kPredictors = 5;
 constexpr int kTaps = 16;  // 12 used, the rest zero: whole vectors
-constexpr int kBorder = 2;
+constexpr size_t kBorder = 2;
 constexpr int kLmsContexts = 8;
-constexpr int kScales = 64;
-constexpr int kMeanLimit = 64;
 
 // What later pixels need of one sample. Errors and predictions are in eighths.
 struct alignas(16) Sample {
@@ -56,17 +40,6 @@ struct alignas(16) Sample {
   int16_t size = 0;   // its magnitude
   int16_t pad[5] = {};
 };
-
-struct Constants {
-  std::array<uint32_t, 1024> weight;      // of a predictor, by its local error
-  std::array<uint32_t, 1025> reciprocal;  // 2^22 / n
-  std::array<int32_t, kMeanLimit + 1> rate;
-  Constants();
-};
-extern const Constants kConstants;
-
-// log2 of 1 + (i + 1/2) / 64 in 1/256.
-extern const std::array<uint8_t, 64> kLog2;
 
 // Running mean of the absolute error, in 1/2048 of a level.
 struct Mean {
@@ -81,29 +54,30 @@ struct Mean {
 
 // Table of the scale nearest to a mean absolute error.
 inline uint32_t scale_of(uint32_t mean) {
-  const uint32_t m = std::max(mean, 1u);
+  const uint32_t m = mean == 0 ? 1 : mean;
   const int octave = floor_log2(m);
   const uint32_t fraction = (octave >= 6 ? m >> (octave - 6) : m << (6 - octave)) & 63;
-  const int32_t log = octave * 256 + kLog2[fraction];
+  const int32_t log = octave * 256 + kConstants.log2[fraction];
   return static_cast<uint32_t>(clamp(shift_right((log - 2001) * 1756 + 32768, 16), 0, kScales - 1));
 }
 
 class Channel {
  public:
   // A sample is in [low, low + 2^bits): residuals are taken modulo 2^bits.
-  Channel(size_t width, int32_t low, int bits)
-      : width_(width), low_(low), mask_((1 << bits) - 1), sizes_by_energy_(32 * 8), sizes_by_gradient_(16 * 32),
-        sizes_by_shape_(16 * 16 * 8) {
-    for (auto& row : rows_) row.resize(width + 2 * kBorder);
+  void begin(size_t width, int32_t low, int bits) {
+    width_ = width;
+    low_ = low;
+    mask_ = (1 << bits) - 1;
+    for (auto& row : rows_) row = Buffer<Sample>(width + 2 * kBorder);
   }
 
   void begin_row(size_t y) {
     row_ = y;
-    std::fill_n(rows_[0].begin(), kBorder, rows_[1][kBorder]);
+    for (size_t i = 0; i < kBorder; ++i) rows_[0][i] = rows_[1][kBorder];
   }
 
   void end_row() {
-    for (int i = 0; i < kBorder; ++i) rows_[0][kBorder + width_ + i] = rows_[0][kBorder + width_ - 1];
+    for (size_t i = 0; i < kBorder; ++i) rows_[0][kBorder + width_ + i] = rows_[0][kBorder + width_ - 1];
     std::swap(rows_[1], rows_[2]);
     std::swap(rows_[0], rows_[1]);
   }
@@ -131,7 +105,7 @@ class Channel {
       nn = n;
       nne = ne;
     }
-    const int32_t smaller = std::min(w, n), larger = std::max(w, n);
+    const int32_t smaller = least(w, n), larger = most(w, n);
     const std::array<int32_t, kPredictors> predictions = {
         8 * (w + ne - n),
         8 * n + 2 * (n - nn) + 2 * (ne - nne),
@@ -148,10 +122,10 @@ class Channel {
     }
     uint32_t weights[kPredictors], total = 0;
     for (int i = 0; i < kPredictors; ++i) {
-      weights[i] = kConstants.weight[std::min(local[i] >> 2, 1023)];
+      weights[i] = kConstants.weight[least(local[i] >> 2, 1023)];
       total += weights[i];
     }
-    const int excess = std::max(floor_log2(total) - 9, 0);
+    const int excess = most(floor_log2(total) - 9, 0);
     int32_t sum = 0;
     total = 0;
     for (int i = 0; i < kPredictors; ++i) {
@@ -171,7 +145,7 @@ class Channel {
     for (int i = 0; i < kPredictors; ++i) {
       taps[7 + i] = static_cast<int16_t>(clamp(predictions[i] - blend, -4095, 4095));
     }
-    int16_t* const lms = lms_[std::min(floor_log2(energy + 1) >> 1, kLmsContexts - 1)].data();
+    int16_t* const lms = lms_[least(floor_log2(energy + 1) >> 1, kLmsContexts - 1)].data();
     int32_t correction = 0, power = 64;
     for (int i = 0; i < kTaps; ++i) {
       correction += taps[i] * lms[i];
@@ -181,12 +155,12 @@ class Channel {
 
     // Table.
     const uint32_t gradient = static_cast<uint32_t>(magnitude(w - nw) + magnitude(n - nw) + magnitude(n - ne));
-    int32_t least = predictions[0], most = predictions[0];
+    int32_t low = predictions[0], high = predictions[0];
     for (int i = 1; i < kPredictors; ++i) {
-      least = std::min(least, predictions[i]);
-      most = std::max(most, predictions[i]);
+      low = least(low, predictions[i]);
+      high = most(high, predictions[i]);
     }
-    const uint32_t spread = static_cast<uint32_t>(most - least);
+    const uint32_t spread = static_cast<uint32_t>(high - low);
     const uint32_t earlier = second ? static_cast<uint32_t>(first->size + second->size)
                                     : first ? static_cast<uint32_t>(2 * first->size) : 0;
     Mean& a = sizes_by_energy_[level<1>(energy >> 2, 31) * 8 + (first ? level<0>(earlier >> 2, 7) : 0)];
@@ -206,7 +180,7 @@ class Channel {
     const int32_t error = 8 * value - prediction;
     const int32_t size = magnitude(error);
     for (int i = 0; i < kPredictors; ++i) {
-      here->errors[i] = static_cast<uint16_t>(std::min(magnitude(8 * value - predictions[i]), 8191));
+      here->errors[i] = static_cast<uint16_t>(least(magnitude(8 * value - predictions[i]), 8191));
     }
     here->value = static_cast<int16_t>(value);
     here->error = static_cast<int16_t>(error);
@@ -224,13 +198,15 @@ class Channel {
   }
 
  private:
-  size_t width_;
+  size_t width_ = 0;
   size_t row_ = 0;
-  int32_t low_;
-  int32_t mask_;
-  std::array<std::vector<Sample>, 3> rows_;  // this one, the one above, the one above that
+  int32_t low_ = 0;
+  int32_t mask_ = 0;
+  std::array<Buffer<Sample>, 3> rows_;  // this one, the one above, the one above that
   std::array<std::array<int16_t, kTaps>, kLmsContexts> lms_{};
-  std::vector<Mean> sizes_by_energy_, sizes_by_gradient_, sizes_by_shape_;
+  Buffer<Mean> sizes_by_energy_ = Buffer<Mean>(32 * 8), sizes_by_gradient_ = Buffer<Mean>(16 * 32);
+  Buffer<Mean> sizes_by_shape_ = Buffer<Mean>(16 * 16 * 8);
 };
 
+}  // namespace
 }  // namespace siglum::lossless

@@ -6,23 +6,15 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <utility>
 
+#include "lossless.hpp"
 #include "lossless_channel.hpp"
 
 namespace siglum::lossless {
-
-constexpr int kBitLevels = 67;
-constexpr int kMaxGuesses = 4;
-
-// Rows of binary tables by frequency of a miss, in 1/4096; row kScales + result.
-struct BitRows {
-  std::array<int32_t, kBitLevels> frequency;  // of a miss
-  std::array<uint8_t, 4096> nearest;
-  BitRows();
-};
-extern const BitRows kBitRows;
+namespace {
 
 struct Chance {
   uint16_t miss = 32768;
@@ -37,35 +29,33 @@ struct Chance {
 
 class Matcher {
  public:
-  Matcher(size_t width, size_t pixels) : width_(width) {
+  Matcher(size_t width, size_t pixels) {
     while (bits_ < 16 && (size_t{1} << bits_) < pixels) ++bits_;
-    wide_.resize(size_t{1} << bits_);
-    narrow_.resize(size_t{1} << bits_);
-    for (auto& row : rows_) row.resize(width + 2 * kBorder);
-    for (auto& row : missed_) row.resize(width + 2 * kBorder);
+    wide_ = Buffer<Slot>(size_t{1} << bits_);
+    narrow_ = Buffer<Slot>(size_t{1} << bits_);
+    for (auto& row : rows_) row = Buffer<Pixel>(width + 2 * kBorder);
   }
 
   void end_row() {
     std::swap(rows_[1], rows_[2]);
     std::swap(rows_[0], rows_[1]);
-    std::swap(missed_[0], missed_[1]);
   }
 
   // True if a guess fits; `colour` is then set. Call learn() with the colour in any case.
   template <class Coder>
   bool code(Coder& coder, size_t x, uint32_t& colour) {
-    const uint32_t* const here = &rows_[0][kBorder + x];
-    const uint32_t* const above = &rows_[1][kBorder + x];
-    const uint32_t w = here[-1], n = above[0], nw = above[-1], ne = above[1];
+    const Pixel* const here = &rows_[0][kBorder + x];
+    const Pixel* const above = &rows_[1][kBorder + x];
+    const uint32_t w = here[-1].colour, n = above[0].colour, nw = above[-1].colour, ne = above[1].colour;
     const uint32_t pair = mix(mix(0, w), n);
-    wide_slot_ = &wide_[slot(mix(mix(mix(mix(pair, nw), ne), here[-2]), rows_[2][kBorder + x]))];
+    wide_slot_ = &wide_[slot(mix(mix(mix(mix(pair, nw), ne), here[-2].colour), rows_[2][kBorder + x].colour))];
     narrow_slot_ = &narrow_[slot(pair)];
-    const uint32_t missed = missed_[0][kBorder + x - 1] + missed_[1][kBorder + x];
+    const uint32_t missed = here[-1].missed + above[0].missed;
 
     const uint32_t guesses[8] = {wide_slot_->colours[0], wide_slot_->colours[1], narrow_slot_->colours[0],
                                  narrow_slot_->colours[1], w, n, ne, nw};
     const uint32_t wide_run = level<0>(wide_slot_->run, 7), narrow_run = level<0>(narrow_slot_->run, 7);
-    uint32_t tried[kMaxGuesses], tries = 0;
+    uint32_t tried[kMaxGuesses] = {}, tries = 0;
     for (uint32_t kind = 0; kind < 8 && tries < kMaxGuesses; ++kind) {
       if (kind < 2 ? kind >= wide_slot_->used : kind < 4 && kind - 2 >= narrow_slot_->used) continue;
       const uint32_t guess = guesses[kind];
@@ -76,7 +66,7 @@ class Matcher {
       const uint32_t agree = (guess == w ? 1u : 0u) | (guess == n ? 2u : 0u);
       Chance& chance = chances_[(((tries * 8 + kind) * 8 + run) * 4 + agree) * 3 + missed];
       tried[tries++] = guess;
-      const int32_t bit = coder.code(kScales + kBitRows.nearest[chance.miss >> 4], guess == colour ? 0 : 1);
+      const int32_t bit = coder.code(kScales + kConstants.miss_level[chance.miss >> 4], guess == colour ? 0 : 1);
       chance.learn(bit != 0);
       if (bit == 0) {
         colour = guess;
@@ -87,13 +77,16 @@ class Matcher {
   }
 
   void learn(size_t x, uint32_t colour, bool hit) {
-    rows_[0][kBorder + x] = colour;
-    missed_[0][kBorder + x] = hit ? 0 : 1;
+    rows_[0][kBorder + x] = {colour, hit ? 0u : 1u};
     wide_slot_->learn(colour);
     narrow_slot_->learn(colour);
   }
 
  private:
+  struct Pixel {
+    uint32_t colour = 0;
+    uint32_t missed = 0;
+  };
   struct Slot {
     uint32_t colours[2] = {0, 0};
     uint16_t run = 0;
@@ -119,14 +112,13 @@ class Matcher {
   static uint32_t mix(uint32_t hash, uint32_t colour) { return (hash ^ colour) * 0x9E3779B1u ^ (hash >> 15); }
   size_t slot(uint32_t hash) const { return (hash * 0x85EBCA6Bu) >> (32 - bits_); }
 
-  size_t width_;
   int bits_ = 8;
-  std::vector<Slot> wide_, narrow_;
-  std::array<std::vector<uint32_t>, 3> rows_;
-  std::array<std::vector<uint8_t>, 2> missed_;
-  std::vector<Chance> chances_ = std::vector<Chance>(kMaxGuesses * 8 * 8 * 4 * 3);
+  Buffer<Slot> wide_, narrow_;
+  std::array<Buffer<Pixel>, 3> rows_;
+  Buffer<Chance> chances_ = Buffer<Chance>(kMaxGuesses * 8 * 8 * 4 * 3);
   Slot* wide_slot_ = nullptr;
   Slot* narrow_slot_ = nullptr;
 };
 
+}  // namespace
 }  // namespace siglum::lossless
