@@ -28,7 +28,9 @@ Code = Callable[[int, int], int]
 """(table index, symbol or 0) -> symbol: the recorder returns what it is given, the player what it reads."""
 
 
-def record(pixels: NDArray[np.uint8], colour: int, match: bool) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+def record(
+    pixels: NDArray[np.uint8], colour: int, match: bool
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Symbols of a strip and the tables that the model chooses for them.
 
     Parameters
@@ -56,7 +58,9 @@ def record(pixels: NDArray[np.uint8], colour: int, match: bool) -> tuple[NDArray
     return np.array(symbols, dtype=np.int32), np.array(indexes, dtype=np.uint8)
 
 
-def play(read: Callable[[int], int], shape: tuple[int, int, int], colour: int, match: bool) -> NDArray[np.uint8]:
+def play(
+    read: Callable[[int], int], shape: tuple[int, int, int], colour: int, match: bool
+) -> NDArray[np.uint8]:
     """Pixels of a strip from its symbols; `read` takes a table index and gives the next symbol."""
     return _run(lambda index, _: read(index), None, shape, colour, match)
 
@@ -67,7 +71,8 @@ def _run(
     height, width, count = shape
     result = np.empty((height, width, count), dtype=np.uint8)
     channels = [
-        _Channel(width, -256 if colour and c in (1, 2) else 0, 9 if colour and c in (1, 2) else 8) for c in range(count)
+        _Channel(width, -256 if colour and c in (1, 2) else 0, 9 if colour and c in (1, 2) else 8)
+        for c in range(count)
     ]
     matcher = _Matcher(width, height * width)
     for y in range(height):
@@ -169,10 +174,15 @@ class _Channel:
     def code(self, code: Code, x: int, value: int, earlier: list[_Sample]) -> int:
         i = _BORDER + x
         here, above, top = self.rows
-        at_w, at_ww, at_n, at_nw, at_ne, at_nn = here[i - 1], here[i - 2], above[i], above[i - 1], above[i + 1], top[i]
-        w, ww, n, nw, ne, nn, nne = (
-            s.value for s in (at_w, at_ww, at_n, at_nw, at_ne, at_nn, top[i + 1])
+        at_w, at_ww, at_n, at_nw, at_ne, at_nn = (
+            here[i - 1],
+            here[i - 2],
+            above[i],
+            above[i - 1],
+            above[i + 1],
+            top[i],
         )
+        w, ww, n, nw, ne, nn, nne = (s.value for s in (at_w, at_ww, at_n, at_nw, at_ne, at_nn, top[i + 1]))
         if self.y == 0:
             n = nw = ne = nn = nne = w
         elif self.y == 1:
@@ -199,7 +209,15 @@ class _Channel:
         near = at_w.size + at_n.size
         energy = 2 * near + at_nw.size + at_ne.size + at_ww.size + at_nn.size
         cross = [s.error for s in earlier]
-        taps = [at_w.error, at_n.error, at_ne.error, at_nw.error, at_ww.error, *cross, *[0] * (2 - len(cross))]
+        taps = [
+            at_w.error,
+            at_n.error,
+            at_ne.error,
+            at_nw.error,
+            at_ww.error,
+            *cross,
+            *[0] * (2 - len(cross)),
+        ]
         taps += [_clamp(p - blend, -4095, 4095) for p in predictions]
         lms = self.lms[min(((energy + 1).bit_length() - 1) >> 1, 7)]
         correction = sum(a * b for a, b in zip(taps, lms, strict=True)) >> 14
@@ -296,7 +314,9 @@ class _Matcher:
             self.wide.setdefault(self._slot(far), _Slot()),
             self.narrow.setdefault(self._slot(pair), _Slot()),
         )
-        guesses = [(2 * s + k, g, slot.run) for s, slot in enumerate(self.slots) for k, g in enumerate(slot.colours)]
+        guesses = [
+            (2 * s + k, g, slot.run) for s, slot in enumerate(self.slots) for k, g in enumerate(slot.colours)
+        ]
         guesses += [(4, w, 0), (5, n, 0), (6, ne, 0), (7, nw, 0)]
         tried: list[int] = []
         for kind, guess, run in guesses:
