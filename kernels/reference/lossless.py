@@ -1,7 +1,7 @@
-"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol. Slow on purpose.
+"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol, slow on purpose.
 
-`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any source of
-symbols. docs/lossless.md describes the model.
+`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any source
+of symbols. docs/lossless.md describes the model.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _SCALES = 64
 _WEIGHTS = [(1 << 24) // ((i + 4) * (i + 4)) for i in range(1024)]
 _RATES = [5 * 65536 // (5 * i + 8) for i in range(65)]
 # fmt: off
-_LOG2 = [
-    3, 9, 14, 20, 25, 30, 36, 41, 46, 51, 56, 61, 66, 71, 75, 80, 85, 89, 94, 98, 103, 107, 111, 116, 120, 124, 128,
-    132, 136, 140, 144, 148, 152, 155, 159, 163, 167, 170, 174, 178, 181, 185, 188, 192, 195, 198, 202, 205, 208, 212,
-    215, 218, 221, 224, 228, 231, 234, 237, 240, 243, 246, 249, 252, 255,
+_LOG2 = [  # of 1 + (i + 1/2) / 64, in 1/256
+    3, 9, 14, 20, 25, 30, 36, 41, 46, 51, 56, 61, 66, 71, 75, 80, 85, 89, 94, 98, 103, 107, 111,
+    116, 120, 124, 128, 132, 136, 140, 144, 148, 152, 155, 159, 163, 167, 170, 174, 178, 181, 185,
+    188, 192, 195, 198, 202, 205, 208, 212, 215, 218, 221, 224, 228, 231, 234, 237, 240, 243, 246,
+    249, 252, 255,
 ]
 # fmt: on
 
