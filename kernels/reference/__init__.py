@@ -1,0 +1,1 @@
+"""NumPy oracles of the compiled kernels: slow, plain, and equal bit for bit."""
