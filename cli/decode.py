@@ -117,9 +117,11 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
 
 
 def _format_in_header(data: bytes) -> str:
-    import siglum
+    from siglum.codecs.container import read_header
+    from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS
 
-    return _writable(siglum.inspect(data).source_format)
+    number = read_header(data).extra.get(SOURCE_FORMAT_KEY)
+    return _writable(SOURCE_FORMATS.get(number) if isinstance(number, int) else None)
 
 
 def _writable(name: str | None) -> str:

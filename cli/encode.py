@@ -14,7 +14,14 @@ from siglum.cli import batch
 from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, target_of
 from siglum.cli.inputs import Input, accept_picture, expand
 from siglum.cli.output import Reporter, encoded_line
-from siglum.cli.pictures import check_codec, color_psnr, decode_picture, make_codec, read_input_picture
+from siglum.cli.pictures import (
+    DEFAULT_CODEC,
+    check_codec,
+    color_psnr,
+    decode_picture,
+    make_codec,
+    read_input_picture,
+)
 from siglum.cli.target import Target, parse_target, search_level
 from siglum.errors import UsageError
 
@@ -29,6 +36,7 @@ DEFAULT_QUALITY = 60.0
 class EncodeSettings:
     """What the options say about coding."""
 
+    codec: str | None
     quality: float
     target: Target | None
     lossless: bool | None
@@ -101,6 +109,7 @@ def encode(
     """  # noqa: D301
     reporter = Reporter(as_json, quiet)
     settings = EncodeSettings(
+        codec=codec,
         quality=DEFAULT_QUALITY if quality is None else quality,
         target=_one_goal(quality, rate, target, lossless),
         lossless=lossless,
@@ -156,7 +165,7 @@ def _encode_one(
     record: dict[str, Any] = {
         "input": source.name,
         "output": None if target is None else str(target),
-        "codec": "image",
+        "codec": settings.codec or DEFAULT_CODEC,
         "width": picture.width,
         "height": picture.height,
         "channels": picture.channels,
@@ -175,12 +184,12 @@ def _encode_one(
 
 
 def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | None]:
-    """Return the file, and the level where it was searched for."""
+    """Return the file, and its level where that was searched for and the file is not lossless."""
     config = {
         "lossless": settings.lossless,
+        "name": settings.codec,
         "model": settings.model,
         "threads": settings.threads,
-        "keep_metadata": settings.keep_metadata,
     }
     if settings.target is None:
         return make_codec(quality=settings.quality, **config).encode(picture), None

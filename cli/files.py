@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-import click
 
 from siglum.cli.inputs import Input
 from siglum.errors import SiglumError, UsageError
@@ -54,7 +53,7 @@ def check_outputs(inputs: list[Input], output: str | None, out_dir: str | None, 
     if any(target_of(source, output, out_dir, "") is None for source in inputs):
         if as_json:
             raise UsageError("data and --json cannot both go to standard output; name a file with -o")
-        if click.get_binary_stream("stdout").isatty():
+        if sys.stdout.buffer.isatty():
             raise UsageError("binary data does not go to a terminal; redirect it, or name a file with -o")
 
 
@@ -108,7 +107,7 @@ def open_output(target: Path | None, force: bool = False) -> Iterator[BinaryIO]:
         If it cannot be written; the error names the target.
     """
     if target is None:
-        stream = click.get_binary_stream("stdout")
+        stream = sys.stdout.buffer
         yield stream
         stream.flush()
         return

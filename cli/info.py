@@ -9,6 +9,7 @@ import click
 from siglum.cli import batch
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, print_json
+from siglum.cli.units import format_size
 
 
 @click.command(short_help="What the header of a file says.", no_args_is_help=True)
@@ -16,12 +17,12 @@ from siglum.cli.output import Reporter, print_json
 @batch.recursive_option
 @batch.json_option
 def info(inputs: tuple[str, ...], recursive: bool, as_json: bool) -> None:
-    """Show what siglum files hold. Reads their headers only: needs no model, and no time.
+    """Show what siglum files hold. Nothing is decoded, so no model is needed.
 
     \b
     Examples:
       codec info photo.sgl
-      codec info --json -r small | jq .bits_per_pixel
+      codec info --json -r small | jq .bits_per_element
     """  # noqa: D301
     sources = expand(inputs, recursive, accept_siglum)
     blocks = 0
@@ -30,9 +31,7 @@ def info(inputs: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         nonlocal blocks
         import siglum
 
-        # The kind is checked by inspect itself; a file is not read whole for its header.
-        content = source.read(accept_siglum) if source.path is None else source.path
-        fields = siglum.inspect(content).to_dict()
+        fields = siglum.inspect(source.read(accept_siglum)).to_dict()
         if as_json:
             print_json({"input": source.name} | fields)
             return
@@ -43,7 +42,8 @@ def info(inputs: tuple[str, ...], recursive: bool, as_json: bool) -> None:
 
 
 def _block(name: str, fields: dict[str, Any]) -> str:
-    shown = {key.replace("_", " "): _text(value) for key, value in fields.items() if value not in (None, "")}
+    known = {key: value for key, value in fields.items() if value is not None and value != ""}
+    shown = {key.replace("_", " "): _text(value) for key, value in known.items()}
     width = max(map(len, shown), default=0)
     return "\n".join([name, *(f"  {key:<{width}}  {value}" for key, value in shown.items())])
 
@@ -53,6 +53,8 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+        return _chunks(value)
     if isinstance(value, list | tuple):
         return (
             " x ".join(map(str, value))
@@ -62,3 +64,11 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) or "none"
     return str(value)
+
+
+def _chunks(chunks: Any) -> str:
+    """Return the number and size of the chunks of each type, in the order in which the types begin."""
+    totals: dict[str, list[int]] = {}
+    for chunk in chunks:
+        totals.setdefault(chunk["type"], []).append(chunk["bytes"])
+    return ", ".join(f"{len(sizes)} {kind} ({format_size(sum(sizes))})" for kind, sizes in totals.items())

@@ -101,6 +101,7 @@ def _termination_unwinds() -> Iterator[None]:
 
 
 @click.group(
+    name="codec",
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damaged or unsupported file, 4 model missing, "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from siglum.cli.inputs import Input, accept_both
 from siglum.cli.kinds import SIGLUM, kind_of
-from siglum.errors import LimitExceeded
+
+DEFAULT_CODEC = "image"
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from siglum.codecs.image.picture import Picture
 
 
-def make_codec(**config: Any) -> Any:
-    """Return an image codec; settings that are None keep the codec's defaults, except ``lossless``."""
-    from siglum.codecs.image.codec import ImageCodec
+def make_codec(name: str | None = None, **config: Any) -> Any:
+    """Return the codec of a name (by default the image codec); settings that are None keep its defaults."""
+    from siglum import codecs
 
-    given = {name: value for name, value in config.items() if value is not None or name == "lossless"}
-    return ImageCodec(**given)
+    given = {key: value for key, value in config.items() if value is not None}
+    return codecs.get(name or DEFAULT_CODEC, **given)
 
 
 def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | None = None) -> Picture:
@@ -31,20 +31,13 @@ def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | No
     Raises
     ------
     BitstreamError
-        If it cannot be decoded.
+        If it cannot be decoded, or has more than ``max_pixels`` pixels.
     """
-    from siglum.codecs.image.codec import ImageCodec
+    from siglum import codecs
+    from siglum.codecs.container import Limits
 
-    if max_pixels is not None:
-        import siglum
-
-        shape = siglum.inspect(data).shape
-        if math.prod(shape[:2]) > max_pixels:
-            size = f"{shape[1]}x{shape[0]}"
-            raise LimitExceeded(
-                f"the picture ({size}) has more than {max_pixels} pixels, the limit that was set"
-            )
-    picture: Picture = ImageCodec(**({} if threads is None else {"threads": threads})).decode(data)
+    limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+    picture: Picture = codecs.codec_of_file(data, threads=threads).decode(data, limits)
     return picture
 
 
@@ -76,10 +69,10 @@ def color_psnr(reference: NDArray[Any], pixels: NDArray[Any]) -> float:
 
 
 def check_codec(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Object to a codec that the command line does not know, naming near matches."""
-    if value in (None, "image"):
-        return value
-    import difflib
+    """Object to a codec that is not installed, naming near matches."""
+    if value is not None:
+        from siglum.codecs import CODECS
 
-    hint = "did you mean 'image'?" if difflib.get_close_matches(str(value), ["image"]) else "there is: image"
-    raise click.BadParameter(f"unknown codec {value!r}; {hint}")
+        if value not in CODECS:
+            CODECS.find(value)
+    return value

@@ -67,8 +67,8 @@ def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tu
     return _search_size(picture, limit, config)
 
 
-def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tuple[bytes, int]:
-    from siglum.codecs.search import TargetNotReached, largest_level_within
+def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tuple[bytes, int | None]:
+    from siglum.codecs.search import HIGHEST_LEVEL, TargetNotReached, largest_level_within
 
     prepared = make_codec(**config).prepare(picture)
     best = b""
@@ -88,6 +88,10 @@ def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tupl
         raise SiglumError(
             f"no file within {format_size(limit)} is possible, the smallest has {smallest}: scale it down"
         ) from error
+    if trial.level == HIGHEST_LEVEL and config["lossless"] is None:
+        exact = make_codec(**(config | {"lossless": True})).encode(picture)
+        if len(exact) <= limit:
+            return exact, None
     return best, trial.level
 
 

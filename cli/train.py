@@ -1,8 +1,71 @@
-"""``codec train``."""
+"""``codec train``: train the networks of a codec."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
+from siglum.cli import batch
+from siglum.cli.output import complain
+from siglum.errors import UsageError
 
-@click.group()
+
+@click.group(short_help="Train a model of one's own.", no_args_is_help=True)
 def train() -> None:
-    """Train."""
+    """Train the networks of a codec.
+
+    \b
+    Example:
+      codec train image --data photos --preset small --out runs/mine --hours 3
+    """  # noqa: D301
+
+
+@train.command(short_help="Train the image codec.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option(
+    "--out", metavar="DIR", required=True, help="The folder of the run: checkpoints, curve, recipe."
+)
+@click.option("--preset", metavar="NAME", default="small", show_default=True, help="small or base.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), metavar="H", default=2.0, show_default=True)
+@click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
+@click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
+@batch.threads_option
+def image(
+    data: str,
+    out: str,
+    preset: str,
+    hours: float,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    resume: bool,
+    threads: int | None,
+) -> None:
+    """Train the image codec from scratch, or go on with a run that was interrupted.
+
+    The run keeps its last checkpoint (last.pt), the moving average of the weights (ema.pt) and the validation
+    curve (curve.jsonl) in its folder; stop it with Ctrl-C at any time.
+
+    \b
+    Examples:
+      codec train image --data photos --preset small --out runs/mine --hours 3
+      codec train image --data photos --preset small --out runs/mine --hours 3 --resume
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    if (Path(out) / "last.pt").exists() and not resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
+    import torch
+
+    from siglum.codecs.image import train as training
+    from siglum.codecs.image.transform import PRESETS
+
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = training.Recipe(preset=preset, hours=hours, batch=batch_size, crop=crop, seed=seed)
+    training.main(Path(data), Path(out), recipe, resume, log=lambda line: complain(str(line), "train: "))

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import siglum
-import siglum.codecs
 from siglum.cli.main import main
 
 FAKE = Path(__file__).with_name("fake_codec.py")
@@ -31,25 +29,13 @@ def fake_module() -> ModuleType:
 
 
 @pytest.fixture
-def fake(fake_module: ModuleType) -> Iterator[ModuleType]:
+def fake(fake_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The fake codec, in place while the test runs."""
-    names = ("siglum.codecs.image.codec", "siglum.codecs.container")
-    absent = object()
-    modules = {name: sys.modules.get(name) for name in names}
-    attributes = [(siglum, "inspect"), (siglum.codecs, "container")]
-    before = [vars(owner).get(name, absent) for owner, name in attributes]
-    fake_module.install()
+    for name, (owner, replacement) in fake_module.REPLACED.items():
+        monkeypatch.setattr(owner, name, replacement)
+    monkeypatch.delenv("SIGLUM_DEBUG", raising=False)
     fake_module.calls.clear()
-    yield fake_module
-    for name, module in modules.items():
-        sys.modules.pop(name)
-        if module is not None:
-            sys.modules[name] = module
-    for (owner, name), value in zip(attributes, before, strict=True):
-        if value is absent:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, value)
+    return fake_module
 
 
 @pytest.fixture

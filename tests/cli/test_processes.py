@@ -1,0 +1,188 @@
+"""The installed command in processes of its own: pipes, devices, signals, imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SIGNATURE = b"\x89SGL\r\n\x1a\n"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "site")
+
+
+def assert_one_line(result: subprocess.CompletedProcess[bytes], code: int, text: str) -> None:
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == code, lines
+    assert len(lines) == 1 and lines[0].startswith("codec: ") and text in lines[0]
+    assert result.stdout == b""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["encode", "--help"], ["models"], ["completion", "bash"], ["info", "FILE"]],
+    ids=" ".join,
+)
+def test_torch_is_not_imported(arguments: list[str], process, photo: Path) -> None:
+    file = photo.with_suffix(".sgl")
+    assert process("encode", photo).returncode == 0
+    arguments = [str(file) if argument == "FILE" else argument for argument in arguments]
+    result = process(*arguments, env=environment_of(photo) | {"PYTHONPROFILEIMPORTTIME": "1"})
+    assert result.returncode == 0
+    imported = {line.split(b"|")[-1].strip() for line in result.stderr.splitlines()}
+    assert b"click" in imported and b"torch" not in imported
+
+
+def environment_of(photo: Path) -> dict[str, str]:
+    return dict(os.environ) | {"PYTHONPATH": str(photo.parent / "site")}
+
+
+def test_completion_works(process, photo: Path) -> None:
+    request = {"_CODEC_COMPLETE": "bash_complete", "COMP_WORDS": "codec de", "COMP_CWORD": "1"}
+    assert process(env=environment_of(photo) | request).stdout == b"plain,decode\n"
+
+
+def test_a_pipe_through_both_directions(process, photo: Path) -> None:
+    encoded = process("encode", "-", input=photo.read_bytes())
+    assert encoded.returncode == 0 and encoded.stdout.startswith(SIGNATURE)
+    assert encoded.stderr.startswith(b"-  ") and encoded.stderr.count(b"\n") == 1
+    decoded = process("decode", "-", input=encoded.stdout)
+    assert decoded.returncode == 0 and decoded.stdout.startswith(b"\x89PNG")
+    verified = process("verify", "-", input=encoded.stdout)
+    assert verified.stdout.startswith(b"-: ok")
+
+
+@pytest.mark.parametrize("verb", ["encode", "decode", "verify", "info"])
+def test_bad_input_is_one_line_and_leaves_nothing(verb: str, process, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "foreign").write_bytes(b"\x7fELF" + bytes(1000))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "cut.sgl").write_bytes(SIGNATURE + b"\1")
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(4))
+    before = names_in(tmp_path)
+    assert_one_line(process(verb, tmp_path / "empty"), 3, "")
+    assert_one_line(process(verb, tmp_path / "foreign"), 3, "not a ")
+    assert_one_line(process(verb, tmp_path / "folder"), 2, "is a folder; -r takes the files in it")
+    assert_one_line(process(verb, tmp_path / "absent"), 1, "absent: no such file or directory")
+    cut = "cut.png" if verb == "encode" else "cut.sgl"
+    (tmp_path / cut).replace(tmp_path / f"only-{cut}")
+    assert_one_line(process(verb, tmp_path / f"only-{cut}"), 3, "only-cut.")
+    (tmp_path / f"only-{cut}").replace(tmp_path / cut)
+    assert_one_line(process(verb, "-", input=b""), 3, "-: the file is empty")
+    assert_one_line(process(verb, "/dev/zero"), 3, "/dev/zero: not a ")
+    assert names_in(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_no_permission(process, photo: Path) -> None:
+    photo.chmod(0)
+    assert_one_line(process("encode", photo), 1, "photo.png: permission denied")
+    photo.chmod(0o600)
+    photo.parent.chmod(0o500)
+    try:
+        assert_one_line(process("encode", photo), 1, "photo.sgl: permission denied")
+    finally:
+        photo.parent.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk(process, photo: Path) -> None:
+    assert_one_line(process("encode", photo, "-o", "/dev/full"), 1, "/dev/full: no space left on device")
+    with Path("/dev/full").open("wb") as full:
+        result = process(
+            "encode", photo, "-o", "-", stdout=full, stderr=subprocess.PIPE, capture_output=False
+        )
+    assert result.returncode == 1 and result.stderr.count(b"\n") == 1
+    assert b"no space left on device" in result.stderr
+
+
+def test_a_disk_that_fills_up_leaves_nothing(process, photo: Path) -> None:
+    def limit() -> None:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    before = names_in(photo.parent)
+    assert_one_line(process("encode", photo, preexec_fn=limit), 1, "photo.sgl: file too large")
+    assert names_in(photo.parent) == before
+
+
+def test_a_closed_pipe(process, photo: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = process("encode", photo, "-o", "-", stdout=writing, stderr=subprocess.PIPE, capture_output=False)
+    os.close(writing)
+    assert result.returncode == 1 and result.stderr.count(b"\n") == 1
+    assert b"the output was closed before everything was written" in result.stderr
+
+
+def test_nothing_binary_goes_to_a_terminal(process, photo: Path) -> None:
+    import pty
+
+    terminal, end = pty.openpty()
+    try:
+        for arguments in (["encode", photo, "-o", "-"], ["encode", "-"]):
+            result = process(*arguments, stdin=end, stdout=end, stderr=subprocess.PIPE, capture_output=False)
+            assert result.returncode == 2 and b"binary data does not go to a terminal" in result.stderr
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_behind(number: int, code: int, process, photo: Path) -> None:
+    # The temporary file exists while the picture is written: the writing is made to wait there.
+    site = photo.parent / "site" / "sitecustomize.py"
+    site.write_text(
+        site.read_text()
+        + "import time, siglum.codecs.image.picture as picture\n"
+        + "def wait(*_, **__):\n    print('writing', flush=True)\n    time.sleep(30)\n"
+        + "picture.write_picture = wait\n"
+    )
+    assert process("encode", photo).returncode == 0
+    command = [str(Path(sys.executable).with_name("codec")), "decode", str(photo.with_suffix(".sgl")), "-f"]
+    child = subprocess.Popen(
+        command, env=environment_of(photo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None and child.stdout.readline() == "writing\n"
+        assert any(name.endswith(".part") for name in names_in(photo.parent))
+        child.send_signal(number)
+        start = time.monotonic()
+        errors = child.communicate(timeout=20)[1]
+        assert time.monotonic() - start < 10
+    assert child.returncode == code and len(errors.split("\n")) <= 3
+    assert names_in(photo.parent) == ["photo.png", "photo.sgl"]
+
+
+def test_tracebacks_come_only_when_asked_for(process, photo: Path) -> None:
+    result = process("decode", photo, env=environment_of(photo) | {"SIGLUM_DEBUG": "1"})
+    assert result.returncode == 3 and b"Traceback" in result.stderr
+    assert b"Traceback" not in process("decode", photo).stderr
+
+
+def test_colour_only_on_a_terminal_that_wants_it(process, photo: Path) -> None:
+    import pty
+
+    def stderr_of(extra: dict[str, str]) -> bytes:
+        terminal, end = pty.openpty()
+        try:
+            process(
+                "decode", photo, env=environment_of(photo) | extra, stderr=end, stdout=subprocess.PIPE,
+                capture_output=False,
+            )  # fmt: skip
+            return os.read(terminal, 4096)
+        finally:
+            os.close(terminal)
+            os.close(end)
+
+    assert b"\x1b[" in stderr_of({}) and b"\x1b[" not in stderr_of({"NO_COLOR": "1"})
+    assert b"\x1b[" not in process("decode", photo).stderr
