@@ -49,7 +49,7 @@ def describe(error: BaseException, name: str | None = None) -> str:
         text = error.strerror[0].lower() + error.strerror[1:]
     elif isinstance(error, MemoryError):
         text = "not enough memory"
-    elif isinstance(error, SiglumError):
+    elif isinstance(error, SiglumError | OSError):
         text = str(error)
     else:
         text = f"internal error: {type(error).__name__}: {error} (SIGLUM_DEBUG=1 shows where)"
