@@ -185,7 +185,7 @@ def _encode_one(
 
 def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | None]:
     """Return the file, and its level where that was searched for and the file is not lossless."""
-    config = {
+    config: dict[str, Any] = {
         "lossless": settings.lossless,
         "name": settings.codec,
         "model": settings.model,

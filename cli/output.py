@@ -61,7 +61,7 @@ class Reporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = show  # type: ignore[assignment]
+            warnings.showwarning = show
             yield
 
     def progress(self, items: list[Item]) -> Iterable[Item]:
