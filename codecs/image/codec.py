@@ -11,7 +11,7 @@ import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
-from siglum.codecs.image import lossless, lossy
+from siglum.codecs.image import lossy
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
 from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated, UsageError
 from siglum.kernels import dispatch
@@ -221,6 +221,8 @@ class ImageCodec:
         return container.write(header, [*_metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)])
 
     def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
+        from siglum.codecs.image import lossless
+
         def encode(strip: slice) -> bytes:
             return lossless.encode_strip(np.ascontiguousarray(pixels[strip]))
 
@@ -232,6 +234,8 @@ class ImageCodec:
         ]
 
     def _decode_strips(self, chunks: list[Chunk], height: int, width: int, channels: int) -> np.ndarray:
+        from siglum.codecs.image import lossless
+
         rows = strips(height, width)
         _expect(chunks, len(rows))
 

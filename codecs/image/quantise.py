@@ -73,7 +73,7 @@ def offsets(symbols: np.ndarray, index: np.ndarray, table: np.ndarray) -> np.nda
     """
     magnitude = np.minimum(np.abs(symbols), OFFSET_CLASSES)
     padded = np.concatenate([np.zeros((len(table), 1), np.float32), table], axis=1)
-    return padded[index, magnitude] * np.sign(symbols)
+    return padded[index, magnitude] * np.sign(symbols).astype(np.float32)
 
 
 def fit_offsets(symbols: np.ndarray, residual: np.ndarray, index: np.ndarray, scales: int = 64) -> np.ndarray:

@@ -41,6 +41,7 @@ class Recipe:
     crop: int = 256
     learning_rate: float = 1e-3
     optimizer: str = "muon"
+    muon_factor: float = 2.0  # Muon's learning rate in units of `learning_rate`
     warmup_steps: int = 200
     cooldown: float = 0.35  # part of the hours over which the rate falls to zero
     quantise_from: float = 0.7  # part of the hours after which the prior trains with 8-bit weights
@@ -207,8 +208,9 @@ class Trainer:
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             for optimizer in self.optimizers:
+                scale = recipe.muon_factor if isinstance(optimizer, torch.optim.Muon) else 1.0
                 for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * factor
+                    group["lr"] = recipe.learning_rate * factor * scale
                 if torch.isfinite(norm):
                     optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
