@@ -18,6 +18,7 @@ def bd_rate(
     anchor_qualities: Sequence[float],
     rates: Sequence[float],
     qualities: Sequence[float],
+    rate_range: tuple[float, float] | None = None,
 ) -> float:
     """Return the mean difference in rate in per cent, negative where the codec needs less than the anchor.
 
@@ -30,6 +31,8 @@ def bd_rate(
         Bits per pixel, at least two a curve.
     anchor_qualities, qualities
         PSNR or MS-SSIM in dB of the same points.
+    rate_range
+        Average only over qualities at which both curves lie within these rates (bits per pixel).
 
     Raises
     ------
@@ -49,6 +52,11 @@ def bd_rate(
     curves = [_sorted(anchor_rates, anchor_qualities), _sorted(rates, qualities)]
     low = max(quality[0] for _, quality in curves)
     high = min(quality[-1] for _, quality in curves)
+    if rate_range is not None:
+        for rate, quality in curves:
+            bounds = np.clip(np.log(rate_range), np.log(rate[0]), np.log(rate[-1]))
+            at_bounds = pchip(np.log(rate), quality, bounds)
+            low, high = max(low, at_bounds[0]), min(high, at_bounds[1])
     if high <= low:
         raise UsageError("the two curves have no quality in common")
     at = np.linspace(low, high, _STEPS + 1)

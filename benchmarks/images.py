@@ -18,6 +18,7 @@ from siglum.benchmarks.metrics import MS_SSIM_SMALLEST_SIDE, ms_ssim, ms_ssim_db
 from siglum.errors import UsageError
 
 Pixels = NDArray[np.uint8]
+RATE_RANGE = (0.1, 1.5)  # bits per pixel over which curves are compared
 OUR_QUALITIES = (5, 15, 25, 35, 45, 55, 65, 75, 85, 95)
 PEER_QUALITIES: dict[str, tuple[int, ...]] = {
     "jpeg": (5, 10, 15, 25, 50, 75, 90),
@@ -98,6 +99,10 @@ def measure(
     for codec in codecs:
         if codec != "siglum" and codec not in PEER_QUALITIES:
             raise UsageError(f"unknown codec {codec!r}; there are siglum, {', '.join(PEER_QUALITIES)}")
+    if "siglum" in codecs:
+        # Once in vain, so that the loading of the networks is in nobody's time.
+        encode, decode = _siglum(qualities[0], threads)
+        decode(encode(np.zeros((64, 64, 3), np.uint8)))
     for path in paths:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
@@ -133,18 +138,19 @@ def means(measurements: Iterable[Measurement]) -> list[Point]:
 def bd_rates(points: Sequence[Point], anchor: str = "jpeg") -> dict[str, dict[str, float | None]]:
     """Return the BD-rates in per cent of every codec against the anchor, by PSNR and by MS-SSIM.
 
-    A value is None where the curves do not overlap or are not monotone.
+    Only what lies within ``RATE_RANGE`` counts. A value is None where the curves do not overlap or are not
+    monotone.
     """
 
     def against(codec: str, of: Callable[[Point], float | None]) -> float | None:
-        curves = []
+        curves = {}
         for name in (anchor, codec):
             curve = [(point.bpp, of(point)) for point in points if point.codec == name]
             if any(value is None for _, value in curve):
                 return None
-            curves += [[rate for rate, _ in curve], [value or 0.0 for _, value in curve]]
+            curves[name] = [rate for rate, _ in curve], [value or 0.0 for _, value in curve]
         try:
-            return bd_rate(*curves)
+            return bd_rate(*curves[anchor], *curves[codec], rate_range=RATE_RANGE)
         except UsageError:
             return None
 

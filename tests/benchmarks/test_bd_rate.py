@@ -31,6 +31,17 @@ def test_straight_lines_have_the_exact_mean() -> None:
     assert bd_rate(np.exp(x), x, np.exp(x[2:] + 0.5), x[2:]) == pytest.approx(100 * np.expm1(0.5))
 
 
+def test_a_range_of_rates_leaves_out_the_rest() -> None:
+    # Above 32 dB the other curve is better, below it is worse; only the upper part is looked at.
+    other = RATES * np.array([2.0, 1.5, 1.0, 0.8, 0.8])
+    whole = bd_rate(RATES, QUALITIES, other, QUALITIES)
+    upper = bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(0.45, 9.0))
+    assert whole > 0 > upper > -20
+    assert bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(0.001, 9.0)) == pytest.approx(whole)
+    with pytest.raises(UsageError, match="no quality in common"):
+        bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(5.0, 9.0))
+
+
 def test_pchip_goes_through_its_points_and_stays_between_them() -> None:
     y = np.log(RATES)
     assert pchip(QUALITIES, y, QUALITIES) == pytest.approx(y)
