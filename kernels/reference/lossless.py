@@ -1,7 +1,7 @@
-"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol, slow on purpose.
+"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol; slow.
 
-`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any source
-of symbols. docs/lossless.md describes the model.
+`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any
+source of symbols. docs/lossless.md describes the model.
 """
 
 from __future__ import annotations
