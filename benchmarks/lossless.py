@@ -1,8 +1,8 @@
 """Lossless picture sizes and speed: ``python -m siglum.benchmarks.lossless FOLDER``.
 
 Each picture of the folder is encoded as lossless strips and compared with optimised PNG and lossless WebP
-from Pillow, the strongest settings of both. Sizes are whole payloads of strips, plus 64 bytes for the frame of a
-file. Speed is megapixels a second on one thread, best of several runs, of our encoder and decoder.
+from Pillow, the strongest settings of both. Sizes are whole payloads of strips, plus 64 bytes for a file's
+frame. Speed is megapixels a second on one thread, best of several runs, of our encoder and decoder.
 """
 
 from __future__ import annotations

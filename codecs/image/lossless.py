@@ -2,9 +2,9 @@
 
 Two models share one rANS chunk. The predictive one (photographs) blends five predictors by their local
 errors, corrects the blend by LMS and takes the scale of the residual from context, in the manner of CALIC (Wu
-and Memon, IEEE Trans. Comm. 45, 1997) and TMW (Meyer and Tischer, PCS 1997). The matching one (text, line art,
-screenshots) first guesses the whole colour from what stood in the same neighbourhood before. All arithmetic
-is in integers. docs/lossless.md specifies the payload.
+and Memon, IEEE Trans. Comm. 45, 1997) and TMW (Meyer and Tischer, PCS 1997). The matching one (text, line
+art, screenshots) first guesses the whole colour from what stood in the same neighbourhood before. All
+arithmetic is in integers. docs/lossless.md specifies the payload.
 """
 
 from __future__ import annotations
