@@ -10,7 +10,7 @@ from siglum.entropy import Tables, gaussian_tables
 from siglum.entropy.tables import MAX_ENTRIES, normalise
 
 TOTAL = 4096
-MIXTURE = ((0, 225), (6, 26), (14, 5))
+MIXTURE = ((0, 200), (6, 51), (14, 5))
 """(steps up the bank, parts of 256): prediction errors have heavier tails than one Gaussian."""
 
 _REACH = (MAX_ENTRIES - 2) // 2
