@@ -1,1 +1,1 @@
-"""."""
+"""Folders of media as arrays, and crops of them for training."""

@@ -20,10 +20,10 @@ GAUSSIAN_SCALES_FIXED: NDArray[np.int32] = np.array(scales_fixed(), dtype=np.int
 """Scales in units of 2**-16, for integer networks; shape (64,)."""
 
 GAUSSIAN_THRESHOLDS_FIXED: NDArray[np.int32] = np.array(thresholds_fixed(), dtype=np.int32)
-"""A scale above threshold i, in units of 2**-16, is nearer in log to scale i + 1 than to scale i; shape (63,)."""
+"""Above threshold i, in units of 2**-16, a scale is nearer in log to scale i + 1 than to i; shape (63,)."""
 
 GAUSSIAN_SCALES: NDArray[np.float64] = GAUSSIAN_SCALES_FIXED / 65536.0
-"""Standard deviations from 0.11 to 64 in quantization steps, ``0.11 * (64 / 0.11) ** (i / 63)`` on a grid of 2**-16."""
+"""Standard deviations in quantization steps: ``0.11 * (64 / 0.11) ** (i / 63)``, on a grid of 2**-16."""
 
 for _shared in (GAUSSIAN_SCALES_FIXED, GAUSSIAN_THRESHOLDS_FIXED, GAUSSIAN_SCALES):
     _shared.flags.writeable = False
@@ -31,9 +31,10 @@ for _shared in (GAUSSIAN_SCALES_FIXED, GAUSSIAN_THRESHOLDS_FIXED, GAUSSIAN_SCALE
 
 @cache
 def gaussian_tables() -> Tables:
-    """Tables of centred integers under a Gaussian of each scale, 12 bits, from the file that comes with siglum.
+    """Tables of centred integers under a Gaussian of each scale, 12 bits, from the file beside this one.
 
-    Symbol k of table i has the mass of ``[k - 1/2, k + 1/2]`` under standard deviation ``GAUSSIAN_SCALES[i]``.
+    Symbol k of table i has the mass of ``[k - 1/2, k + 1/2]`` under standard deviation
+    ``GAUSSIAN_SCALES[i]``.
 
     Raises
     ------

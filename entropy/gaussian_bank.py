@@ -1,10 +1,12 @@
-"""Builds the Gaussian bank in exact integer arithmetic: ``python -m siglum.entropy.gaussian_bank`` writes it again.
+"""Builds the Gaussian bank in exact integers: ``python -m siglum.entropy.gaussian_bank`` writes it again.
 
-No floating point is involved, so every machine builds the same bytes; a test compares them with the shipped file.
+No floating point is involved, so every machine builds the same bytes; a test compares them with the shipped
+file.
 """
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from math import isqrt
 from pathlib import Path
@@ -40,7 +42,7 @@ def scales_fixed() -> list[int]:
 def thresholds_fixed() -> list[int]:
     """The 63 geometric means of neighbouring scales, in units of 2**-16, rounded down."""
     scales = scales_fixed()
-    return [isqrt(a * b) for a, b in zip(scales, scales[1:], strict=False)]
+    return [isqrt(a * b) for a, b in itertools.pairwise(scales)]
 
 
 def half_mass(half_steps: int, scale: int) -> int:
@@ -62,8 +64,8 @@ def half_mass(half_steps: int, scale: int) -> int:
 def build_table(scale: int) -> NDArray[np.uint32]:
     """Frequencies of -k..k and the escape for a zero-mean Gaussian, rounded to integers.
 
-    The support ends where a symbol's probability falls below a quarter of a table's unit, or where 256 entries are
-    reached.
+    The support ends where a symbol's probability falls below a quarter of a table's unit, or where 256
+    entries are reached.
     """
     floor = _ONE >> MAX_PRECISION + 2
     edges = [half_mass(1, scale)]
@@ -72,7 +74,7 @@ def build_table(scale: int) -> NDArray[np.uint32]:
         if edge - edges[-1] < floor:
             break
         edges.append(edge)
-    sides = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    sides = [b - a for a, b in itertools.pairwise(edges)]
     masses = [*sides[::-1], 2 * edges[0], *sides, _ONE - 2 * edges[-1]]
     shift = _BITS - 32
     return normalise([(mass + (1 << shift - 1)) >> shift for mass in masses], MAX_PRECISION)

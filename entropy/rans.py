@@ -1,24 +1,24 @@
-"""Interleaved rANS over integer tables: one stream a chunk, through all its steps (Duda 2013, arXiv 1311.2540).
+"""Interleaved rANS over integer tables, one stream a chunk, through all its steps (Duda, arXiv 1311.2540).
 
 Payload of a chunk, little-endian, bits from the least significant:
 
 ===================  =====================================================================================
 1 byte               bits 0-2: log2 of the lanes (0 to 5); bit 3: a side stream of escapes follows; others 0
 varint               bytes of the side stream; only with bit 3, then at least 1
-31 bits a lane       final states, lane 0 first, each in [2**15, 2**31); the last byte is filled with zeros
+31 bits a lane       final states, lane 0 first, each in [2**15, 2**31); last byte filled with zeros
 16-bit words         in the order of reading
 side stream          payloads of the escapes in symbol order; the last byte is filled with zeros
 ===================  =====================================================================================
 
-A chunk without any symbol is the single byte 0. Symbol i of a step is on lane ``i % lanes``; every step starts at
-lane 0. To decode: ``slot = x mod 2**precision`` names the entry with ``start <= slot < start + frequency``, then
-``x = frequency * (x >> precision) + slot - start``, and if ``x < 2**15``: ``x = x << 16 | next word``. At the end all
-states are ``2**15`` and nothing is left.
+A chunk without any symbol is the single byte 0. Symbol i of a step is on lane ``i % lanes``; every step
+starts at lane 0. To decode: ``slot = x mod 2**precision`` names the entry with ``start <= slot < start +
+frequency``, then ``x = frequency * (x >> precision) + slot - start``, and if ``x < 2**15``: ``x = x << 16 |
+next word``. At the end all states are ``2**15`` and nothing is left.
 
 An escape of a table with n entries and first symbol ``offset`` carries a number u: ``2 * d`` for the symbol
 ``offset + n - 1 + d``, ``2 * d + 1`` for ``offset - 1 - d``. With ``k = max(0, bit_length(n) - 4)`` and
-``h = (u >> k) + 1`` of m + 1 bits, the side stream has m zeros, a one, the m lower bits of h, the k lower bits of u.
-``u < 2**32`` and the symbol is an int32.
+``h = (u >> k) + 1`` of m + 1 bits, the side stream has m zeros, a one, the m lower bits of h, the k lower
+bits of u. ``u < 2**32`` and the symbol is an int32.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Encoder:
 class Decoder:
     """Decodes a chunk step by step; the tables of a step may depend on the symbols of the steps before.
 
-    Damage shows as an error or as wrong symbols: `finish` finds most of what `decode` did not, a checksum over the
-    symbols the rest.
+    Damage shows as an error or as wrong symbols: `finish` finds most of what `decode` did not, a checksum
+    over the symbols the rest.
 
     Parameters
     ----------

@@ -68,8 +68,8 @@ def escape_order(entries: int) -> int:
 class Tables:
     """Frequency tables that one step of coding chooses among, symbol by symbol.
 
-    Immutable, and safe to share between threads. Build with `from_frequencies` or `from_pmf`. The last entry of
-    every table is the escape: symbols that have no entry of their own are coded by it and a payload aside.
+    Immutable, and safe to share between threads. Build with `from_frequencies` or `from_pmf`. The last entry
+    of every table is the escape: symbols that have no entry of their own are coded by it and a payload aside.
 
     Attributes
     ----------
@@ -87,11 +87,15 @@ class Tables:
     3.0
     """
 
-    def __init__(self, frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION) -> None:
+    def __init__(
+        self, frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION
+    ) -> None:
         if not 1 <= precision <= MAX_PRECISION:
             raise UsageError(f"precision must be 1 to {MAX_PRECISION} bits, not {precision}")
         self.precision = int(precision)
-        self.frequencies = tuple(_frequencies(table, t, self.precision) for t, table in enumerate(frequencies))
+        self.frequencies = tuple(
+            _frequencies(table, t, self.precision) for t, table in enumerate(frequencies)
+        )
         starts = np.asarray(offsets)
         if starts.shape != (len(self.frequencies),) or not len(self.frequencies):
             raise UsageError(f"{len(self.frequencies)} tables need as many offsets, not shape {starts.shape}")
@@ -110,7 +114,8 @@ class Tables:
         ----------
         frequencies : sequence of int arrays
             Table t has shape (n_t,), 2 <= n_t <= 256, entries from 1 to ``2**precision - 1`` that sum to
-            ``2**precision``. Entry ``j < n_t - 1`` is symbol ``offsets[t] + j``; the last entry is the escape.
+            ``2**precision``. Entry ``j < n_t - 1`` is symbol ``offsets[t] + j``; the last entry is the
+            escape.
         offsets : int array, shape (tables,), magnitude at most 2**24
         precision : int, 1 to 12
 
@@ -128,8 +133,8 @@ class Tables:
         Parameters
         ----------
         pmf : sequence of float arrays
-            Of each table, shape (n,), 1 <= n <= 255, without the escape. What the sum leaves short of 1 goes to
-            the escape; a sum above 1 (counts, for instance) is only a matter of scale.
+            Of each table, shape (n,), 1 <= n <= 255, without the escape. What the sum leaves short of 1 goes
+            to the escape; a sum above 1 (counts, for instance) is only a matter of scale.
         offsets : int array, shape (tables,)
             Symbol of each table's first entry.
         precision : int, 1 to 12

@@ -79,6 +79,7 @@ int pull_same(Decoder& self, const rans::Tables& tables, uint32_t index, Output 
 }  // namespace
 
 void register_rans(nb::module_& m) {
+  nb::set_leak_warnings(false);  // tables kept in a module or a cache outlive the interpreter's last collection
   nb::class_<rans::Tables>(m, "RansTables")
       .def("__init__",
            [](rans::Tables* self, Array<uint32_t> frequencies, Array<uint32_t> sizes, Array<int32_t> offsets,

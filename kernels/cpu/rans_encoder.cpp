@@ -25,7 +25,7 @@ void put_escape(BitWriter& writer, uint32_t folded, unsigned order) {
 
 // One symbol on one lane, without a branch: the word is always stored and kept only if it is due.
 inline void encode_symbol(uint32_t& state, uint64_t entry, unsigned precision, uint8_t*& out) {
-  const uint32_t frequency = entry & 0xfff;
+  const uint32_t frequency = static_cast<uint32_t>(entry & 0xfff);
   uint32_t x = state;
   const unsigned due = x >= (frequency << (kStateBits - precision));
   out[-2] = static_cast<uint8_t>(x);
@@ -33,7 +33,7 @@ inline void encode_symbol(uint32_t& state, uint64_t entry, unsigned precision, u
   out -= 2 * due;
   x >>= 16 * due;
   const uint32_t quotient = static_cast<uint32_t>(x * (entry >> 32) >> (entry >> 25 & 63));
-  state = x + (entry >> 12 & 0x1fff) + quotient * ((1u << precision) - frequency);
+  state = x + static_cast<uint32_t>(entry >> 12 & 0x1fff) + quotient * ((1u << precision) - frequency);
 }
 
 template <uint32_t Lanes, class Number>

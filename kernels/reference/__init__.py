@@ -1,1 +1,1 @@
-"""NumPy oracles of the compiled kernels: slow, plain, equal bit for bit."""
+"""NumPy oracles of the compiled kernels: slow, plain, and equal bit for bit."""

@@ -1,7 +1,7 @@
-"""NumPy oracle of the rANS coder: the same bytes as the compiled kernel, in both directions, a row of lanes at a time.
+"""NumPy oracle of the rANS coder: the same bytes as the compiled kernel, both ways, a row of lanes at a time.
 
-The format is described in `siglum.entropy.rans`. Tables come as `siglum.entropy.tables.Tables` or anything with
-``precision``, ``frequencies`` and ``offsets``.
+The format is described in `siglum.entropy.rans`. Tables come as `siglum.entropy.tables.Tables` or anything
+with ``precision``, ``frequencies`` and ``offsets``.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def encode(steps: Sequence[tuple[NDArray[np.int32], Any, Any]], lanes: int) -> b
         for i in np.flatnonzero(number == last):
             escapes.put_escape(int(flat[i]), int(tables.offsets[which[i]]), int(last[i]) + 1)
         starts = [np.cumsum(f, dtype=np.int64) - f for f in tables.frequencies]
-        first = np.cumsum(last * 0 + 1) - 1  # symbol numbers, to look both columns up at once
-        frequency = np.array([tables.frequencies[which[i]][number[i]] for i in first], dtype=np.uint64)
-        start = np.array([starts[which[i]][number[i]] for i in first], dtype=np.uint64)
+        pairs = list(zip(which.tolist(), number.tolist(), strict=True))
+        frequency = np.array([tables.frequencies[t][j] for t, j in pairs], dtype=np.uint64)
+        start = np.array([starts[t][j] for t, j in pairs], dtype=np.uint64)
         prepared.append((frequency, start, tables.precision))
     if not any(len(frequency) for frequency, _, _ in prepared):
         return b"\0"
@@ -148,7 +148,7 @@ class Decoder:
             raise Truncated("the coded chunk ends too early: the file is cut off or damaged")
         packed = BitReader(data[position:stop])
         states = [LOWEST if self.empty else packed.take(STATE_BITS) for _ in range(lanes)]
-        if min(states) < LOWEST or packed.value or (len(data) - side - stop) % 2 and not self.empty:
+        if min(states) < LOWEST or packed.value or (not self.empty and (len(data) - side - stop) % 2):
             raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
         self.states = np.array(states, dtype=np.uint64)
         self.words = np.frombuffer(data[stop : len(data) - side], dtype="<u2").astype(np.uint64)

@@ -1,0 +1,8 @@
+"""``codec bench``."""
+
+import click
+
+
+@click.group()
+def bench() -> None:
+    """Bench."""

@@ -1,0 +1,187 @@
+"""``codec encode``: pictures into siglum files."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from siglum.cli import batch
+from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, target_of
+from siglum.cli.inputs import Input, accept_picture, expand
+from siglum.cli.output import Reporter, encoded_line
+from siglum.cli.pictures import check_codec, color_psnr, decode_picture, make_codec, read_input_picture
+from siglum.cli.target import Target, parse_target, search_level
+from siglum.errors import UsageError
+
+if TYPE_CHECKING:
+    from siglum.codecs.image.picture import Picture
+
+SUFFIX = ".sgl"
+DEFAULT_QUALITY = 60.0
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """What the options say about coding."""
+
+    quality: float
+    target: Target | None
+    lossless: bool | None
+    model: str | None
+    threads: int | None
+    keep_metadata: bool
+    measure_psnr: bool
+    max_pixels: int | None
+
+
+@click.command(short_help="Pictures into siglum files.", no_args_is_help=True)
+@batch.inputs_argument
+@batch.output_options
+@batch.recursive_option
+@click.option("-c", "--codec", metavar="NAME", callback=check_codec, help="The codec; by default by content.")
+@click.option(
+    "-q",
+    "--quality",
+    type=click.FloatRange(0, 100),
+    metavar="0..100",
+    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}]",
+)
+@click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp.")
+@click.option("--target", metavar="GOAL", help="psnr=38 (dB, the smallest file that has it) or size=20kB.")
+@click.option(
+    "--lossless/--lossy",
+    default=None,
+    help="Every pixel as it was, or never so.  [default: lossless where that is smaller]",
+)
+@click.option("--model", metavar="NAME", help="The model, see codec models.")
+@click.option("--keep-metadata", is_flag=True, help="Keep all of EXIF and XMP, not only the orientation.")
+@click.option("--psnr", "measure_psnr", is_flag=True, help="Decode what was written and report its PSNR.")
+@batch.threads_option
+@batch.device_option
+@batch.max_pixels_option
+@batch.json_option
+@batch.quiet_option
+def encode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    out_dir: str | None,
+    force: bool,
+    dry_run: bool,
+    recursive: bool,
+    codec: str | None,
+    quality: float | None,
+    rate: str | None,
+    target: str | None,
+    lossless: bool | None,
+    model: str | None,
+    keep_metadata: bool,
+    measure_psnr: bool,
+    threads: int | None,
+    device: str,
+    max_pixels: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Encode pictures; photo.png becomes photo.sgl beside it.
+
+    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content) or - for standard input, whose
+    result goes to standard output. The time in the closing line is the codec's, without reading and writing.
+
+    \b
+    Examples:
+      codec encode photo.png
+      codec encode -q 80 *.jpg --out-dir small
+      codec encode photo.png -o photo.sgl -f --target size=20kB
+      cat photo.png | codec encode - -b 0.5bpp > photo.sgl
+    """  # noqa: D301
+    reporter = Reporter(as_json, quiet)
+    settings = EncodeSettings(
+        quality=DEFAULT_QUALITY if quality is None else quality,
+        target=_one_goal(quality, rate, target, lossless),
+        lossless=lossless,
+        model=model,
+        threads=threads,
+        keep_metadata=keep_metadata,
+        measure_psnr=measure_psnr,
+        max_pixels=max_pixels,
+    )
+    sources = expand(inputs, recursive, accept_picture)
+    check_outputs(sources, output, out_dir, as_json)
+    targets = {source: target_of(source, output, out_dir, SUFFIX) for source in sources}
+    check_distinct(sources, [targets[source] for source in sources])
+
+    def work(source: Input) -> None:
+        check_writable(source, targets[source], force)
+        if dry_run:
+            click.echo(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
+            return
+        _encode_one(source, targets[source], settings, force, reporter)
+
+    batch.run_batch(sources, work, reporter)
+
+
+def _one_goal(
+    quality: float | None, rate: str | None, target: str | None, lossless: bool | None
+) -> Target | None:
+    given = [
+        name for name, value in (("-q", quality), ("-b", rate), ("--target", target)) if value is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other: give one of them")
+    if lossless and given:
+        raise UsageError(f"--lossless has one size and quality: leave out {given[0]}")
+    return parse_target(rate, target)
+
+
+def _encode_one(
+    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+) -> None:
+    original = source.read(accept_picture)
+    picture = read_input_picture(source, settings.keep_metadata, settings.max_pixels, original)
+    start = time.perf_counter()
+    data, level = _coded(picture, settings)
+    seconds = time.perf_counter() - start
+    psnr = None
+    if settings.measure_psnr or (settings.target is not None and settings.target.kind == "psnr"):
+        # Measured on the file itself: what is reported is what whoever decodes it will see.
+        psnr = color_psnr(picture.pixels, decode_picture(data, settings.threads).pixels)
+    with open_output(target, force) as file:
+        file.write(data)
+    pixels = picture.width * picture.height
+    record: dict[str, Any] = {
+        "input": source.name,
+        "output": None if target is None else str(target),
+        "codec": "image",
+        "width": picture.width,
+        "height": picture.height,
+        "channels": picture.channels,
+        "input_bytes": len(original),
+        "output_bytes": len(data),
+        "bpp": 8 * len(data) / pixels,
+        "seconds": seconds,
+    }
+    if level is not None:
+        record["level"] = level
+    elif not settings.lossless and settings.target is None:
+        record["quality"] = settings.quality
+    if psnr is not None:
+        record |= {"psnr_db": psnr, "exact": math.isinf(psnr)}
+    reporter.close(encoded_line(source.name, len(original), len(data), pixels, seconds, psnr), record)
+
+
+def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | None]:
+    """Return the file, and the level where it was searched for."""
+    config = {
+        "lossless": settings.lossless,
+        "model": settings.model,
+        "threads": settings.threads,
+        "keep_metadata": settings.keep_metadata,
+    }
+    if settings.target is None:
+        return make_codec(quality=settings.quality, **config).encode(picture), None
+    return search_level(picture, settings.target, config)

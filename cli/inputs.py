@@ -1,0 +1,121 @@
+"""The files that a command works on: names, folders, standard input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from siglum.cli.kinds import HEAD_BYTES, SIGLUM, kind_of
+from siglum.errors import NotSiglumFile, UnsupportedInputError, UsageError
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to read.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    path
+        Where it is; None for standard input.
+    below
+        Its path below the folder that was given, or its bare name: what ``--out-dir`` mirrors.
+    """
+
+    name: str
+    path: Path | None
+    below: Path
+
+    def read(self, accept: Callable[[str | None], None]) -> bytes:
+        """Return the content, once ``accept`` has had no objection to the kind that its first bytes tell.
+
+        Raises
+        ------
+        SiglumError
+            Whatever ``accept`` raises; nothing but the first bytes was read then.
+        OSError
+            If it cannot be read.
+        """
+        with click.open_file(self.name if self.path is None else str(self.path), "rb") as file:
+            head = file.read(HEAD_BYTES)
+            if not head:
+                raise UnsupportedInputError("the file is empty")
+            accept(kind_of(head))
+            return head + file.read()
+
+
+def accept_picture(kind: str | None) -> None:
+    """Object to anything but a picture."""
+    if kind == SIGLUM:
+        raise UnsupportedInputError("this is a siglum file already; codec decode makes it a picture again")
+    if kind is None:
+        raise UnsupportedInputError("not a picture of a kind that can be read (PNG, JPEG, WebP, TIFF, …)")
+
+
+def accept_siglum(kind: str | None) -> None:
+    """Object to anything but a siglum file."""
+    if kind is None:
+        raise NotSiglumFile("not a siglum file: its signature is missing")
+    if kind != SIGLUM:
+        raise NotSiglumFile(f"not a siglum file but a {kind} picture; codec encode makes one of it")
+
+
+def accept_both(kind: str | None) -> None:
+    """Object to what is neither a picture nor a siglum file."""
+    if kind is None:
+        raise UnsupportedInputError("neither a picture that can be read nor a siglum file")
+
+
+def expand(arguments: tuple[str, ...], recursive: bool, accept: Callable[[str | None], None]) -> list[Input]:
+    """Return the inputs in order; of folders, those files to whose kind ``accept`` has no objection.
+
+    Raises
+    ------
+    UsageError
+        If there is none, a folder was named without ``-r``, or standard input more than once.
+    """
+    inputs: list[Input] = []
+    for argument in arguments:
+        path = Path(argument)
+        if argument == STANDARD_INPUT:
+            if any(other.path is None for other in inputs):
+                raise UsageError("standard input (-) can be read only once")
+            inputs.append(Input(STANDARD_INPUT, None, Path("stdin")))
+        elif path.is_dir():
+            if not recursive:
+                raise UsageError(f"{argument} is a folder; -r takes the files in it")
+            found = [Input(str(file), file, file.relative_to(path)) for file in _files_in(path)]
+            inputs += [file for file in found if _is_accepted(file, accept)]
+        else:
+            inputs.append(Input(argument, path, Path(path.name)))
+    if not inputs:
+        raise UsageError("nothing to do: no suitable file in what was named")
+    return inputs
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    # Links to folders are not followed: they may lead back.
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if (Path(parent) / name).is_file():
+                yield Path(parent) / name
+
+
+def _is_accepted(file: Input, accept: Callable[[str | None], None]) -> bool:
+    assert file.path is not None
+    try:
+        with file.path.open("rb") as stream:
+            accept(kind_of(stream.read(HEAD_BYTES)))
+    except OSError:
+        return True  # it is reported when its turn comes
+    except (UnsupportedInputError, NotSiglumFile):
+        return False
+    return True

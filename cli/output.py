@@ -1,0 +1,106 @@
+"""What a command says: lines for people on standard error, results and JSON lines on standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from siglum.cli.units import format_size
+
+Item = TypeVar("Item")
+
+
+def wants_color() -> bool | None:
+    """Return what click takes: never colour under ``NO_COLOR``, else whatever the terminal allows."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def complain(message: str, kind: str = "") -> None:
+    """Print one line of an error (or of another kind) on standard error."""
+    start = click.style("codec:", fg="yellow" if kind else "red", bold=True)
+    click.echo(f"{start} {kind}{message}", err=True, color=wants_color())
+
+
+class Reporter:
+    """Prints closing lines, warnings and JSON lines in the way that the options ask for.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object a file on standard output instead of closing lines.
+    quiet
+        Print no closing lines and no progress; warnings and errors stay.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    def close(self, line: str, record: dict[str, Any]) -> None:
+        """Report a file that is done."""
+        if self.as_json:
+            print_json(record)
+        elif not self.quiet:
+            click.echo(line, err=True)
+
+    @contextmanager
+    def warnings_of(self, name: str) -> Iterator[None]:
+        """Print Python warnings that are raised inside as one line each."""
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            complain(f"{name}: {' '.join(str(message).split())}", "warning: ")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show  # type: ignore[assignment]
+            yield
+
+    def progress(self, items: list[Item]) -> Iterable[Item]:
+        """Go through the items with a bar, when there are several and standard error is a terminal."""
+        if self.quiet or len(items) < 2 or not sys.stderr.isatty():
+            yield from items
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            yield from progress.track(items, description="files")
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on one line of standard output; what JSON cannot hold becomes null."""
+    clean = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+    click.echo(json.dumps(clean, ensure_ascii=False, default=str))
+
+
+def format_psnr(psnr: float) -> str:
+    """Return ``38.1 dB``, or ``lossless`` where nothing differs."""
+    return "lossless" if math.isinf(psnr) else f"{psnr:.1f} dB"
+
+
+def format_speed(pixels: int, seconds: float) -> str:
+    """Return ``0.04 s (9.8 MP/s)``."""
+    return f"{seconds:.2f} s ({pixels / max(seconds, 1e-6) / 1e6:.1f} MP/s)"
+
+
+def encoded_line(
+    name: str, before: int, after: int, pixels: int, seconds: float, psnr: float | None = None
+) -> str:
+    """Return the closing line of an encoded picture; the PSNR only where it was measured."""
+    parts = [name, f"{format_size(before)} -> {format_size(after)}", f"{8 * after / pixels:.3f} bpp"]
+    if psnr is not None:
+        parts.append(format_psnr(psnr))
+    return "  ".join([*parts, format_speed(pixels, seconds)])

@@ -1,0 +1,8 @@
+"""``codec train``."""
+
+import click
+
+
+@click.group()
+def train() -> None:
+    """Train."""

@@ -1,0 +1,350 @@
+"""The `image` codec: pictures <-> `.sgl` files, lossy by a learned transform or lossless by prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siglum.codecs import CODECS, container
+from siglum.codecs.container import Chunk, ChunkType, Header
+from siglum.codecs.image import lossless, lossy
+from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
+from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated, UsageError
+from siglum.kernels import dispatch
+from siglum.kernels.checksum import crc32c
+
+if TYPE_CHECKING:
+    from siglum.codecs.image.weights import ImageWeights
+
+CODEC_ID = 1
+CODEC_VERSION = 0
+MODE_KEY = 17  # extra: absent for lossy, 1 for lossless
+LOSSLESS = 1
+MAX_LEVEL = 255
+STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
+FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
+SMALL_PIXELS = 4096  # ... and for pictures as small as this
+
+
+def level_of_quality(quality: float) -> int:
+    """The level 0..255 of a quality 0..100.
+
+    Raises
+    ------
+    UsageError
+        If the quality is outside 0..100.
+    """
+    if not 0 <= quality <= 100:
+        raise UsageError(f"quality is 0 to 100, not {quality}")
+    return round(quality * MAX_LEVEL / 100)
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Settings of the image codec; `ImageCodec(**config.to_dict())` gives the same codec again.
+
+    Attributes
+    ----------
+    quality
+        0 (smallest) to 100; ignored with `level`.
+    level
+        The level itself, 0..255, or None.
+    lossless
+        True, False, or None: lossless where the file is smaller than the lossy one would be (line art,
+        screenshots).
+    model
+        Name of the weights that encode.
+    threads
+        Threads to use; None: as many as there are.
+    """
+
+    quality: float = 60.0
+    level: int | None = None
+    lossless: bool | None = None
+    model: str = "small"
+    threads: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class Prepared:
+    """A picture to be encoded at several levels, for searches of a rate or a quality."""
+
+    def __init__(self, codec: ImageCodec, picture: Picture) -> None:
+        self.codec, self.picture = codec, picture
+        self._latents: dict[int, np.ndarray] = {}
+
+    def encode(self, level: int) -> bytes:
+        """The lossy file at a level."""
+        data, latents = self.codec._encode_lossy(self.picture, level)
+        self._latents = {level: latents}
+        return data
+
+    def reconstruct(self, level: int) -> np.ndarray:
+        """What the file of a level decodes to, without decoding its payload."""
+        if level not in self._latents:
+            self.encode(level)
+        return self.codec._pixels_of(self.picture, self._latents[level], level)
+
+
+@CODECS.register("image")
+class ImageCodec:
+    """Pictures: uint8 gray (H, W), RGB (H, W, 3), RGBA (H, W, 4; alpha is always lossless).
+
+    Parameters are those of `ImageConfig`.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from siglum.codecs.image.codec import ImageCodec
+    >>> picture = np.zeros((48, 64, 3), np.uint8)
+    >>> data = ImageCodec(lossless=True).encode(picture)
+    >>> bool((ImageCodec().decode_array(data) == picture).all())
+    True
+    """
+
+    id = CODEC_ID
+    version = CODEC_VERSION
+
+    def __init__(
+        self,
+        quality: float = 60.0,
+        level: int | None = None,
+        lossless: bool | None = None,
+        model: str = "small",
+        threads: int | None = None,
+    ) -> None:
+        if level is not None and not 0 <= level <= MAX_LEVEL:
+            raise UsageError(f"level is 0 to {MAX_LEVEL}, not {level}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is 1 or more, not {threads}")
+        self.config = ImageConfig(quality, level, lossless, model, threads)
+        self.level = level_of_quality(quality) if level is None else level
+        self.threads = threads or dispatch.threads()
+
+    def __repr__(self) -> str:
+        return f"ImageCodec({', '.join(f'{k}={v!r}' for k, v in self.config.to_dict().items())})"
+
+    def encode(self, picture: Picture | np.ndarray) -> bytes:
+        """One whole `.sgl` file.
+
+        Raises
+        ------
+        UsageError
+            If the array is not a uint8 picture.
+        UnknownModel
+            If the weights named in the settings are not installed.
+        """
+        picture = picture if isinstance(picture, Picture) else Picture(np.asarray(picture))
+        if self.config.lossless:
+            return self._encode_lossless(picture)
+        data, _ = self._encode_lossy(picture, self.level)
+        if self.config.lossless is None and _looks_drawn(picture.pixels):
+            exact = self._encode_lossless(picture)
+            return min(exact, data, key=len)
+        return data
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """For encoding the same picture at several levels."""
+        return Prepared(self, picture)
+
+    def decode(self, data: bytes, limits: container.Limits | None = None) -> Picture:
+        """The picture of a file, with its profile and metadata.
+
+        Raises
+        ------
+        BitstreamError
+            If the file is damaged, truncated, of a later version or of unknown weights.
+        """
+        reader = container.Reader(data, limits or container.Limits())
+        header = reader.header
+        check_header(header)
+        found: dict[int, list[Chunk]] = {}
+        for chunk in reader.chunks():
+            found.setdefault(chunk.type, []).append(chunk)
+        height, width = header.shape[:2]
+        channels = header.shape[2] if len(header.shape) == 3 else 1
+        if header.extra.get(MODE_KEY) == LOSSLESS:
+            pixels = self._decode_strips(found.get(ChunkType.DATA, []), height, width, channels)
+        else:
+            pixels = self._decode_lossy(header, found.get(ChunkType.DATA, []))
+            if channels == 1:
+                pixels = _gray_of(pixels)
+            elif channels == 4:
+                alpha = self._decode_strips(found.get(ChunkType.ALPHA, []), height, width, 1)
+                pixels = np.dstack([pixels, alpha])
+        number = header.extra.get(SOURCE_FORMAT_KEY)
+        return Picture(
+            pixels,
+            icc=_only(found, ChunkType.ICC),
+            exif=_only(found, ChunkType.EXIF),
+            xmp=_only(found, ChunkType.XMP),
+            source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
+        )
+
+    def decode_array(self, data: bytes) -> np.ndarray:
+        """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
+        return self.decode(data).pixels
+
+    def _weights(self, model_id: bytes | None = None) -> ImageWeights:
+        from siglum.codecs.image.weights import load_by_id, load_by_name
+
+        return load_by_name(self.config.model) if model_id is None else load_by_id(model_id)
+
+    def _encode_lossy(self, picture: Picture, level: int) -> tuple[bytes, np.ndarray]:
+        weights = self._weights()
+        pixels = picture.pixels
+        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads)
+        chunks = [Chunk(ChunkType.DATA, i, tile.payload, tile.symbols_crc) for i, tile in enumerate(coded)]
+        if picture.channels == 4:
+            chunks += self._strips(pixels[..., 3:], ChunkType.ALPHA)
+        header = Header(
+            CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, _source_key(picture)
+        )
+        return container.write(header, [*_metadata_chunks(picture), *chunks]), latents
+
+    def _encode_lossless(self, picture: Picture) -> bytes:
+        pixels = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
+        extra = {MODE_KEY: LOSSLESS, **_source_key(picture)}
+        header = Header(CODEC_ID, CODEC_VERSION, b"", picture.pixels.shape, "uint8", None, extra)
+        return container.write(header, [*_metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)])
+
+    def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
+        def encode(strip: slice) -> bytes:
+            return lossless.encode_strip(np.ascontiguousarray(pixels[strip]))
+
+        rows = strips(*pixels.shape[:2])
+        payloads = self._map(encode, rows)
+        return [
+            Chunk(kind, i, payload, crc32c(np.ascontiguousarray(pixels[strip]).data.cast("B")))
+            for i, (strip, payload) in enumerate(zip(rows, payloads, strict=True))
+        ]
+
+    def _decode_strips(self, chunks: list[Chunk], height: int, width: int, channels: int) -> np.ndarray:
+        rows = strips(height, width)
+        _expect(chunks, len(rows))
+
+        def decode(item: tuple[slice, Chunk]) -> np.ndarray:
+            strip, chunk = item
+            part = lossless.decode_strip(chunk.payload, strip.stop - strip.start, width, channels)
+            if crc32c(np.ascontiguousarray(part).data.cast("B")) != chunk.symbols_crc:
+                raise ChecksumMismatch(f"strip {chunk.sequence} does not decode to the checksum that the file gives")
+            return part
+
+        parts = self._map(decode, list(zip(rows, chunks, strict=True)))
+        pixels = np.concatenate(parts)
+        return pixels[..., 0] if channels == 1 else pixels
+
+    def _map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        if self.threads == 1 or len(items) == 1:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(function, items))
+
+    def _decode_lossy(self, header: Header, chunks: list[Chunk]) -> np.ndarray:
+        height, width = header.shape[:2]
+        level = header.quality
+        assert level is not None
+        _expect(chunks, len(lossy.tiles(height, width)))
+        weights = self._weights(header.model)
+        latents = lossy.decode_latents(weights, _tiles_of(chunks), height, width, level, self.threads)
+        return lossy.synthesise(weights, latents, level, height, width, self.threads)
+
+    def _pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
+        height, width = picture.pixels.shape[:2]
+        pixels = lossy.synthesise(self._weights(), latents, level, height, width, self.threads)
+        if picture.channels == 1:
+            return _gray_of(pixels)
+        return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])
+
+
+def check_header(header: Header) -> None:
+    """Refuse a header that the image codec cannot decode.
+
+    Raises
+    ------
+    UnsupportedVersion
+        If the codec or a key in it is of a later version.
+    MalformedHeader
+        If shape, type or quality make no picture.
+    """
+    header.check_codec({CODEC_ID: CODEC_VERSION})
+    header.check_keys({MODE_KEY})
+    shape = header.shape
+    if header.dtype != "uint8" or len(shape) not in (2, 3) or min(shape) < 1 or shape[2:] not in ((), (3,), (4,)):
+        raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
+    mode = header.extra.get(MODE_KEY)
+    if mode not in (None, LOSSLESS):
+        raise MalformedHeader(f"mode {mode!r} is none of the image codec's: the file is damaged")
+    lossy_fields = header.quality is not None and 0 <= header.quality <= MAX_LEVEL and len(header.model) == 8
+    if mode is None and not lossy_fields:
+        raise MalformedHeader("a lossy picture needs a level of 0 to 255 and a model: the file is damaged")
+
+
+def strips(height: int, width: int) -> list[slice]:
+    """Rows of each lossless strip."""
+    rows = max(1, STRIP_PIXELS // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _looks_drawn(pixels: np.ndarray) -> bool:
+    if pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS:
+        return True
+    same = pixels[:, 1:] == pixels[:, :-1]
+    return float(np.mean(same if same.ndim == 2 else same.all(axis=2))) >= FLAT_SHARE
+
+
+def _rgb_of(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    return pixels[..., :3]
+
+
+def _gray_of(pixels: np.ndarray) -> np.ndarray:
+    """Mean of three channels, rounded: (H, W, 3) -> (H, W) uint8."""
+    total = pixels.sum(axis=2, dtype=np.uint16)
+    return ((total + 1) // 3).astype(np.uint8)
+
+
+def _expect(chunks: list[Chunk], count: int) -> None:
+    if len(chunks) < count:
+        raise Truncated(f"the file has {len(chunks)} of the picture's {count} parts: it was cut off")
+    if len(chunks) > count:
+        raise MalformedHeader(f"the file has {len(chunks)} parts where the picture has {count}")
+    if any(chunk.symbols_crc is None for chunk in chunks):
+        raise MalformedHeader("a part of the picture has no checksum of its symbols")
+
+
+def _tiles_of(chunks: list[Chunk]) -> Iterator[lossy.Tile]:
+    for chunk in chunks:
+        assert chunk.symbols_crc is not None
+        yield lossy.Tile(chunk.payload, chunk.symbols_crc)
+
+
+def _only(found: dict[int, list[Chunk]], kind: ChunkType) -> bytes | None:
+    return found[kind][0].payload if kind in found else None
+
+
+def _metadata_chunks(picture: Picture) -> list[Chunk]:
+    kinds = ((ChunkType.ICC, picture.icc), (ChunkType.EXIF, picture.exif), (ChunkType.XMP, picture.xmp))
+    return [Chunk(kind, 0, payload) for kind, payload in kinds if payload]
+
+
+def _source_key(picture: Picture) -> dict[int, int]:
+    numbers = {name: number for number, name in SOURCE_FORMATS.items()}
+    number = numbers.get(picture.source_format or "")
+    return {} if number is None else {SOURCE_FORMAT_KEY: number}
+
+
+__all__ = ["CODEC_ID", "ImageCodec", "ImageConfig", "Prepared", "check_header", "level_of_quality"]

@@ -1,0 +1,83 @@
+"""From a trained model to the weights that ship: integer prior, reconstruction offsets, card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglum.codecs import models
+from siglum.codecs.image import lossy, prior, quantise, weights, windows
+from siglum.codecs.image.weights import ImageWeights
+
+if TYPE_CHECKING:
+    from siglum.codecs.image.transform import ImageModel
+
+LEVELS = tuple(range(8, 256, 31))  # levels that the offsets are fitted over
+ERROR_FACTORS = (1.0, 1.4, 2.0, 3.0)  # candidates for the weight of an error against a bit
+
+
+def build(model: ImageModel, pictures: Sequence[np.ndarray], log: object = print) -> dict[str, np.ndarray]:
+    """The tensors of a trained model, calibrated on training pictures.
+
+    Parameters
+    ----------
+    model
+        The trained float model.
+    pictures
+        (H, W, 3) uint8 arrays of the training set, a dozen or more, 512 x 512 or so.
+    """
+    integers = prior.export(model.eval())
+    none = np.zeros((integers.scales, quantise.OFFSET_CLASSES), np.float32)
+    best: tuple[float, dict[str, np.ndarray]] | None = None
+    for factor in ERROR_FACTORS:
+        tensors = weights.collect(model, integers, none, error_factor=factor)
+        candidate = ImageWeights(tensors, models.model_id(tensors))
+        offsets = fit_offsets(candidate, pictures)
+        tensors = weights.collect(model, integers, offsets, error_factor=factor)
+        candidate = ImageWeights(tensors, models.model_id(tensors))
+        cost = mean_log_cost(candidate, pictures, LEVELS[1::2])
+        if callable(log):
+            log(f"error factor {factor}: mean log cost {cost:.5f}")
+        if best is None or cost < best[0]:
+            best = (cost, tensors)
+    assert best is not None
+    return best[1]
+
+
+def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Reconstruction offsets over all levels; see `quantise.fit_offsets`."""
+    symbols, residuals, indices = [], [], []
+    for number, pixels in enumerate(pictures):
+        level = LEVELS[number % len(LEVELS)]
+        with windows.threads(None):
+            y = windows.analyse(model.model, pixels, level)
+            z = windows.hyper_analyse(model.model, y, level, model.hyper_bound)
+        mean, index = lossy.predict(model, z, level, y.shape[:2], 2)
+        k = quantise.optimised_rounding(y - mean, index, model.error_weight(level), model.skip)
+        coded = k != 0
+        symbols.append(k[coded])
+        residuals.append((y - mean)[coded])
+        indices.append(index[coded])
+    return quantise.fit_offsets(np.concatenate(symbols), np.concatenate(residuals), np.concatenate(indices))
+
+
+def mean_log_cost(model: ImageWeights, pictures: Sequence[np.ndarray], levels: Iterable[int]) -> float:
+    """Mean over levels of log(rate + lambda * error), real bytes: what export minimises."""
+    from siglum.codecs.image.transform import LAMBDA_HIGH, LAMBDA_LOW
+    from siglum.codecs.image.transform import LEVELS as COUNT
+
+    costs = []
+    for level in levels:
+        trade = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (level / COUNT)
+        total = 0.0
+        for pixels in pictures:
+            coded, latents = lossy.encode(model, pixels, level, 2)
+            out = lossy.synthesise(model, latents, level, *pixels.shape[:2], 2)
+            rate = 8 * sum(len(tile.payload) for tile in coded) / (pixels.shape[0] * pixels.shape[1])
+            error = float(np.mean((out.astype(np.float32) - pixels) ** 2))
+            total += rate + trade * error
+        costs.append(math.log(total / len(pictures)))
+    return float(np.mean(costs))

@@ -1,0 +1,170 @@
+"""The lossy path: picture <-> latents <-> one coded payload for each tile.
+
+A tile is 2048 x 2048 pixels of a picture above 4 megapixels, or all of a smaller one. Its hyperlatents and
+latents are one chunk that decodes alone: the prior starts anew at its border, the synthesis runs over the
+whole grid of latents, so no seam shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglum.codecs.image import quantise
+from siglum.entropy import rans
+from siglum.entropy.gaussian import gaussian_tables
+from siglum.errors import ChecksumMismatch, MalformedHeader
+from siglum.kernels.checksum import crc32c
+
+if TYPE_CHECKING:
+    from siglum.codecs.image.weights import ImageWeights
+
+TILED_ABOVE = 2**22  # pixels
+TILE = 128  # latent positions on a side of a tile: 2048 pixels
+PATCH = 16
+HYPER_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A coded tile: the payload of its chunk and the CRC32C of its symbols."""
+
+    payload: bytes
+    symbols_crc: int
+
+
+def grid(height: int, width: int) -> tuple[int, int]:
+    """Latent positions (rows, columns) of a picture."""
+    return -(-height // PATCH), -(-width // PATCH)
+
+
+def tiles(height: int, width: int) -> list[tuple[slice, slice]]:
+    """The tiles of a picture as slices of its grid of latents, row by row."""
+    rows, columns = grid(height, width)
+    side = TILE if height * width > TILED_ABOVE else max(rows, columns)
+    return [
+        (slice(top, min(top + side, rows)), slice(left, min(left + side, columns)))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]
+
+
+def symbols_checksum(z: np.ndarray, symbols: np.ndarray) -> int:
+    """CRC32C over hyperlatents, then latents, as little-endian int32 in (row, column, channel) order."""
+    first = crc32c(np.ascontiguousarray(z, "<i4").data.cast("B"))
+    return crc32c(np.ascontiguousarray(symbols, "<i4").data.cast("B"), first)
+
+
+def reconstruct(weights: ImageWeights, symbols: np.ndarray, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Latents in units of their step, float32, from symbols, means and table indices."""
+    return symbols.astype(np.float32) + mean - quantise.offsets(symbols, index, weights.offsets)
+
+
+def predict(
+    weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means (float32, in steps) and table indices (uint8) of a tile's latents, both (rows, columns, latent)."""
+    integers, index = weights.prior(z, level, threads)
+    rows, columns = shape
+    mean = integers[:rows, :columns].astype(np.float32) * weights.mean_unit(level)
+    return mean, np.ascontiguousarray(index[:rows, :columns])
+
+
+def encode(
+    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int
+) -> tuple[list[Tile], np.ndarray]:
+    """Code a picture.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    level
+        Quality level, 0..255.
+
+    Returns
+    -------
+    The tiles in row order, and the latents as the decoder will have them, (rows, columns, latent) float32.
+    """
+    from siglum.codecs.image import windows
+
+    with windows.threads(threads):
+        y = windows.analyse(weights.model, pixels, level)
+        coded = []
+        for rows, columns in tiles(*pixels.shape[:2]):
+            part = y[rows, columns]
+            z = windows.hyper_analyse(weights.model, part, level, weights.hyper_bound)
+            mean, index = predict(weights, z, level, part.shape[:2], threads)
+            symbols = quantise.optimised_rounding(part - mean, index, weights.error_weight(level), weights.skip)
+            coded.append(Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols)))
+            y[rows, columns] = reconstruct(weights, symbols, mean, index)
+    return coded, y
+
+
+def encode_symbols(
+    weights: ImageWeights, z: np.ndarray, symbols: np.ndarray, index: np.ndarray, level: int
+) -> bytes:
+    """One payload: a step of hyperlatents, then a step of the latents whose table is not below the skip."""
+    bank = gaussian_tables()
+    encoder = rans.Encoder()
+    encoder.push(z.astype(np.int32), bank, np.broadcast_to(weights.prior.hyper_tables(level), z.shape).copy())
+    coded = index >= weights.skip
+    encoder.push(symbols[coded], bank, index[coded])
+    return encoder.finish()
+
+
+def decode_tile(
+    weights: ImageWeights, tile: Tile, shape: tuple[int, int], level: int, threads: int
+) -> np.ndarray:
+    """Latents of a tile, (rows, columns, latent) float32 in units of their step.
+
+    Raises
+    ------
+    BitstreamError
+        If the payload is damaged, or decodes to symbols of another checksum.
+    """
+    bank = gaussian_tables()
+    decoder = rans.Decoder(tile.payload)
+    rows, columns = (-(-side // HYPER_FACTOR) for side in shape)
+    tables = weights.prior.hyper_tables(level)
+    z = decoder.decode(bank, np.broadcast_to(tables, (rows, columns, len(tables))).copy())
+    if z.size and max(int(z.max()), -int(z.min())) > weights.hyper_bound:
+        raise MalformedHeader("a hyperlatent is out of range: the file is damaged")
+    mean, index = predict(weights, z.astype(np.int16), level, shape, threads)
+    coded = index >= weights.skip
+    symbols = np.zeros(index.shape, np.int32)
+    symbols[coded] = decoder.decode(bank, index[coded])
+    decoder.finish()
+    if symbols_checksum(z, symbols) != tile.symbols_crc:
+        raise ChecksumMismatch("the decoded symbols do not have the checksum that the file gives")
+    return reconstruct(weights, symbols, mean, index)
+
+
+def decode_latents(
+    weights: ImageWeights, coded: Iterable[Tile], height: int, width: int, level: int, threads: int
+) -> np.ndarray:
+    """Latents of a whole picture, (rows, columns, latent) float32 in units of their step."""
+    regions = tiles(height, width)
+    parts: Iterator[Tile] = iter(coded)
+    y: np.ndarray | None = None
+    for rows, columns in regions:
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        part = decode_tile(weights, next(parts), shape, level, threads)
+        if len(regions) == 1:
+            return part
+        if y is None:  # not before the first tile has proved to be sound
+            y = np.empty((*grid(height, width), part.shape[2]), np.float32)
+        y[rows, columns] = part
+    assert y is not None
+    return y
+
+
+def synthesise(weights: ImageWeights, y: np.ndarray, level: int, height: int, width: int, threads: int) -> np.ndarray:
+    """(H, W, 3) uint8 picture of the latents."""
+    from siglum.codecs.image import windows
+
+    with windows.threads(threads):
+        return windows.synthesise(weights.model, y, level, height, width)

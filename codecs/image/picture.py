@@ -1,0 +1,306 @@
+"""Pictures in memory, and files of other formats into and out of them by Pillow."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from siglum.codecs.image.metadata import exif_of, fitting_profile, one_line, save_options, warn, xmp_of
+from siglum.errors import UnsupportedInputError, UsageError
+
+# The key in a header's ``extra`` for the format that the picture came in, so that decoding gives it back.
+# Its value is one of the numbers here; a number is never given to another format.
+SOURCE_FORMAT_KEY = 20
+SOURCE_FORMATS = {
+    1: "png",
+    2: "jpeg",
+    3: "webp",
+    4: "tiff",
+    5: "bmp",
+    6: "gif",
+    7: "ppm",
+    8: "avif",
+    9: "jpeg2000",
+    10: "tga",
+}
+# What Pillow may open here. Absent on purpose: formats that start other programs (EPS) or are no pictures.
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
+WRITE_FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "ppm", "avif")
+SUFFIXES = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".bmp": "bmp",
+    ".ppm": "ppm",
+    ".pgm": "ppm",
+    ".pnm": "ppm",
+    ".avif": "avif",
+}
+DEFAULT_MAX_PIXELS = 2**28
+
+_pillow_limit = threading.Lock()
+
+
+@dataclass(eq=False)
+class Picture:
+    """A picture as it is coded.
+
+    Attributes
+    ----------
+    pixels
+        uint8, (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA with alpha not premultiplied.
+    icc
+        ICC profile, if there is one that fits the pixels.
+    exif
+        EXIF block from its TIFF header on; only the orientation unless all metadata was asked for.
+    xmp
+        XMP packet, if all metadata was asked for.
+    source_format
+        The format it was read from, a value of ``SOURCE_FORMATS``.
+
+    Raises
+    ------
+    UsageError
+        If the pixels are of another type or shape, or there are none.
+    """
+
+    pixels: NDArray[np.uint8]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    source_format: str | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if self.pixels.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+            raise UsageError(
+                "a picture is uint8 of shape (H, W), (H, W, 3) or (H, W, 4), "
+                f"not {self.pixels.dtype} of shape {shape}"
+            )
+        if self.pixels.size == 0:
+            raise UsageError("a picture has at least one pixel")
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, before any orientation is applied."""
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, before any orientation is applied."""
+        return self.pixels.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4."""
+        return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+
+
+def format_of_suffix(path: str | Path) -> str:
+    """Return the format that a file name asks for, one of ``WRITE_FORMATS``.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is not one that pictures are written to.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        known = " ".join(sorted(SUFFIXES))
+        raise UsageError(
+            f"{path}: no picture is written to the suffix {suffix or '(none)'}; use one of {known}"
+        )
+    return SUFFIXES[suffix]
+
+
+def suffix_of_format(name: str) -> str:
+    """Return the usual suffix of a format, with the dot: ``jpeg`` -> ``.jpg``."""
+    return next((suffix for suffix, written in SUFFIXES.items() if written == name), f".{name}")
+
+
+def read_picture(
+    source: str | Path | bytes | BinaryIO, keep_metadata: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Picture:
+    """Read a picture file of any of ``READ_FORMATS``.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a binary file that can seek.
+    keep_metadata
+        Keep all of EXIF and XMP. Without it only a rotation or mirroring noted in EXIF is kept.
+    max_pixels
+        The largest picture to accept; checked before pixels are decoded.
+
+    Returns
+    -------
+    Picture
+        Gray stays gray; bilevel becomes gray; palettes and CMYK become RGB; whatever has transparency becomes
+        RGBA. Of 16 bits 8 are kept, of an animation the first frame (both with a ``PictureWarning``).
+
+    Raises
+    ------
+    UnsupportedInputError
+        If it is no picture, is damaged, too large or of samples that do not reduce to 8 bits.
+    OSError
+        If the file cannot be read.
+    """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with _pillow_accepts(max_pixels), Image.open(cast(Any, stream), formats=READ_FORMATS) as image:
+            return _picture_of(image, keep_metadata, max_pixels)
+    except (UnsupportedInputError, UsageError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnsupportedInputError(_too_large(max_pixels)) from error
+    except Image.UnidentifiedImageError as error:
+        raise UnsupportedInputError("not a picture that can be read (PNG, JPEG, WebP, TIFF, …)") from error
+    except MemoryError as error:
+        raise UnsupportedInputError("not enough memory to open the picture") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # Decoders of damaged data raise errors of every kind; none of them is of use to the reader.
+        raise UnsupportedInputError(f"the picture is damaged: {one_line(error)}") from error
+
+
+def write_picture(
+    picture: Picture,
+    target: str | Path | BinaryIO,
+    format: str | None = None,  # noqa: A002
+) -> None:
+    """Write a picture with its ICC profile, EXIF and XMP.
+
+    PNG, TIFF, BMP, PPM and WebP are lossless; JPEG and AVIF are written at quality 95 in 4:4:4.
+
+    Parameters
+    ----------
+    picture
+        What to write.
+    target
+        A path, or a binary file.
+    format
+        One of ``WRITE_FORMATS``; by the suffix when the target is a path and none is given.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown or cannot hold the picture.
+    OSError
+        If the file cannot be written.
+    """
+    name = format
+    if name is None:
+        if not isinstance(target, str | Path):
+            raise UsageError("a format is needed to write a picture to an open file")
+        name = format_of_suffix(target)
+    if name not in WRITE_FORMATS:
+        raise UsageError(f"pictures are not written as {name!r}; there are {', '.join(WRITE_FORMATS)}")
+    if picture.channels == 4 and name in ("jpeg", "bmp", "ppm"):
+        raise UsageError(f"{name} holds no transparency: choose png, webp, tiff or avif")
+    options = save_options(name, picture.icc, picture.exif, picture.xmp)
+    if name == "jpeg":
+        options |= {"quality": 95, "subsampling": 0}
+    elif name == "avif":
+        options |= {"quality": 95, "subsampling": "4:4:4"}
+    elif name == "webp":
+        options |= {"lossless": True, "exact": True}
+    elif name == "tiff":
+        options |= {"compression": "tiff_adobe_deflate"}
+    try:
+        Image.fromarray(picture.pixels).save(cast(Any, target), format=name.upper(), **options)
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        size = f"{picture.width}x{picture.height}"
+        raise UsageError(f"a picture of {size} cannot be written as {name}: {one_line(error)}") from error
+
+
+@contextmanager
+def _pillow_accepts(max_pixels: int) -> Iterator[None]:
+    """Let Pillow open pictures of at most ``max_pixels``, and refuse larger ones as an error.
+
+    Its own limit is a global variable, so one picture is opened at a time.
+    """
+    with _pillow_limit, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # Pillow's notes on odd metadata are of no use to whoever wants the pixels.
+        warnings.filterwarnings("ignore", module=r"PIL\..*")
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _picture_of(image: Image.Image, keep_metadata: bool, max_pixels: int) -> Picture:
+    if image.width * image.height > max_pixels:
+        raise UnsupportedInputError(_too_large(max_pixels, image))
+    frames = getattr(image, "is_animated", False)
+    deep = _pillow_reduces(image)
+    image.load()
+    if frames:
+        warn("it has several frames; only the first is kept")
+    name = {"MPO": "jpeg", "DIB": "bmp"}.get(image.format or "", (image.format or "").lower())
+    pixels, deep_here = _to_eight_bits(image)
+    if deep or deep_here:
+        warn("more than 8 bits a sample are reduced to 8")
+    return Picture(
+        pixels,
+        icc=fitting_profile(image, pixels),
+        exif=exif_of(image, keep_metadata),
+        xmp=xmp_of(image) if keep_metadata else None,
+        source_format=name if name in SOURCE_FORMATS.values() else None,
+    )
+
+
+def _pillow_reduces(image: Image.Image) -> bool:
+    """Tell whether Pillow reduces deep colour to 8 bits by itself while it loads."""
+    for tile in getattr(image, "tile", []):
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if image.mode.startswith("I") or not args:
+            continue
+        if ";16" in str(args[0]) or (
+            tile[0].startswith("ppm") and isinstance(args[-1], int) and args[-1] > 255
+        ):
+            return True
+    return False
+
+
+def _to_eight_bits(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
+    """Return the pixels in gray, RGB or RGBA, and whether bits were dropped."""
+    mode = image.mode
+    if mode.startswith("I"):
+        deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise UnsupportedInputError("its samples have 32 bits; reduce them to 16 or 8 first")
+        return ((deep * 255 + 32767) // 65535).astype(np.uint8), True
+    if mode == "F":
+        raise UnsupportedInputError("its samples are floating-point numbers; reduce them to 8 bits first")
+    if image.has_transparency_data:
+        target = "RGBA"
+    elif mode in ("1", "L"):
+        target = "L"
+    else:
+        target = "RGB"
+    # A copy in any case: the array must outlive the file, and be writable.
+    return np.array(image if mode == target else image.convert(target)), False
+
+
+def _too_large(max_pixels: int, image: Image.Image | None = None) -> str:
+    size = f" ({image.width}x{image.height})" if image is not None else ""
+    return f"the picture{size} has more than {max_pixels} pixels; --max-pixels sets the limit"

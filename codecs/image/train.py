@@ -1,0 +1,241 @@
+"""Training of the image model: one run, every quality, resumable at any time.
+
+The schedule goes by the clock, not by steps, because the machines that we train on are shared: warm-up,
+a constant phase, and a cool-down to zero over the last part of the hours given. A run that is to go on
+later resumes from `last.pt`, with more hours: the constant phase continues.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from siglum.codecs.image.transform import (
+    LEVELS,
+    PATCH,
+    PRESETS,
+    ImageModel,
+    gaussian_bits,
+    lambda_of,
+    space_to_depth,
+)
+from siglum.datasets.images import CropSampler, find_images, load_rgb, split
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run besides the pictures."""
+
+    preset: str = "small"
+    hours: float = 2.0
+    batch: int = 8
+    crop: int = 256
+    learning_rate: float = 1e-3
+    optimizer: str = "muon"
+    warmup_steps: int = 200
+    cooldown: float = 0.35  # part of the hours over which the rate falls to zero
+    quantise_from: float = 0.7  # part of the hours after which the prior trains with 8-bit weights
+    ema: float = 0.9995
+    level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
+    seed: int = 1
+
+
+@torch.no_grad()
+def principal_components(sampler: CropSampler, count: int, crops: int = 384) -> tuple[Tensor, Tensor]:
+    """The first `count` principal components (count, 768) of 16x16 patches, and their deviations (count,)."""
+    x = torch.from_numpy(sampler.batch(crops)).float() / 255.0 - 0.5
+    patches = space_to_depth(x, PATCH).reshape(-1, 3 * PATCH * PATCH)
+    second_moment = (patches.T @ patches).double() / len(patches)
+    values, vectors = torch.linalg.eigh(second_moment)
+    order = torch.argsort(values, descending=True)[:count]
+    return vectors[:, order].T.float(), values[order].clamp_min(1e-8).sqrt().float()
+
+
+def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan 2024) for the hidden matrices, AdamW for everything else; or AdamW alone."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        hidden = parameter.ndim == 2 and ".blocks" in name
+        (matrices if hidden and recipe.optimizer == "muon" else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices, lr=recipe.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    return optimizers
+
+
+def rate_factor(step: int, progress: float, recipe: Recipe) -> float:
+    """Factor on the learning rate at this step and part of the hours."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    left = (1.0 - progress) / recipe.cooldown
+    return warm * min(1.0, max(left, 0.0))
+
+
+@torch.no_grad()
+def validate(model: ImageModel, pictures: list[np.ndarray], levels: tuple[int, ...]) -> list[dict[str, float]]:
+    """Estimated bits per pixel and PSNR of rounded latents: one row a level, means over the pictures."""
+    model.eval()
+    rows = []
+    for level in levels:
+        rates, ratios = [], []
+        for picture in pictures:
+            x = torch.from_numpy(picture).float()[None] / 255.0
+            batch = torch.full((1,), float(level))
+            out, bits_y, bits_z = model(x, batch, noise=False)
+            error = torch.mean((torch.round(out.clamp(0, 1) * 255) - x * 255) ** 2).item()
+            rates.append((bits_y + bits_z).item() / (x.shape[1] * x.shape[2]))
+            ratios.append(10 * math.log10(255.0**2 / max(error, 1e-9)))
+        rows.append({"level": level, "bpp": float(np.mean(rates)), "psnr": float(np.mean(ratios))})
+    model.train()
+    return rows
+
+
+def validation_pictures(paths: list[Path], count: int = 12, size: tuple[int, int] = (512, 768)) -> list[np.ndarray]:
+    """Centre crops of the validation photographs that are large enough, evenly drawn from the list."""
+    large = [image for image in map(load_rgb, paths) if image.shape[0] >= size[0] and image.shape[1] >= size[1]]
+    chosen = large[:: max(1, len(large) // count)][:count]
+    crops = []
+    for image in chosen:
+        top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
+        crops.append(np.ascontiguousarray(image[top : top + size[0], left : left + size[1]]))
+    return crops
+
+
+def training_loss(model: Callable[..., Any], x: Tensor, level: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """The weighted rate-distortion loss of a batch, and its mean rate (bpp) and squared error (0..255)."""
+    out, bits_y, bits_z = model(x, level)
+    pixels = x.shape[1] * x.shape[2]
+    rate = (bits_y + bits_z) / pixels
+    error = ((out - x) ** 2).mean((1, 2, 3)) * 255.0**2
+    weight = lambda_of(level)
+    loss = (rate + weight * error) * weight**-recipe.level_weight
+    return loss.mean(), rate.mean().detach(), error.mean().detach()
+
+
+class Trainer:
+    """One training run in a folder: `last.pt` to resume from, `ema.pt` to export, `curve.jsonl`."""
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, log: Callable[[str], None] = print) -> None:
+        self.recipe, self.out, self.log = recipe, out, log
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        train, held_out = split(find_images(data))
+        self.sampler = CropSampler(train, recipe.crop, seed=recipe.seed)
+        self.pictures = validation_pictures(held_out)
+        self.model = ImageModel(PRESETS[recipe.preset])
+        self.model.start_linear(*principal_components(self.sampler, self.model.preset.latent))
+        self.optimizers = make_optimizers(self.model, recipe)
+        self.average = ImageModel(self.model.preset)
+        self.average.load_state_dict(self.model.state_dict())
+        self.step, self.seconds = 0, 0.0
+        self.log(f"{len(train)} pictures to train on, {len(self.pictures)} crops to validate on")
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint of an earlier run (a file written by `save`)."""
+        state = torch.load(checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.sampler.random = np.random.default_rng(self.recipe.seed + self.step)
+        self.log(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
+
+    def save(self, name: str = "last.pt") -> None:
+        """Write a checkpoint beside the others, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+            "recipe": asdict(self.recipe),
+        }
+        temporary = self.out / (name + ".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.out / name)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        mean = dict(self.average.named_parameters())
+        for name, parameter in self.model.named_parameters():
+            mean[name].lerp_(parameter, 1 - decay)
+
+    def report(self) -> None:
+        """Validate the averaged weights and add a line to the curve."""
+        self.average.hyper_synthesis.quantised = self.model.hyper_synthesis.quantised
+        rows = validate(self.average, self.pictures, (24, 88, 152, 216))
+        line = {"step": self.step, "hours": round(self.seconds / 3600, 4), "validation": rows}
+        with (self.out / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        points = "  ".join(f"{row['bpp']:.3f}/{row['psnr']:.2f}" for row in rows)
+        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  bpp/psnr {points}")
+
+    def run(self, every_minutes: float = 8.0, compiled: bool = True) -> None:
+        """Train until the hours are over; validate and save every so many minutes."""
+        recipe, budget = self.recipe, self.recipe.hours * 3600
+        forward = torch.compile(self.model) if compiled else self.model
+        due = self.seconds + every_minutes * 60
+        losses: list[float] = []
+        self.model.train()
+        while self.seconds < budget:
+            start = time.perf_counter()
+            progress = self.seconds / budget
+            quantised = progress >= recipe.quantise_from
+            if quantised != self.model.hyper_synthesis.quantised:
+                self.model.hyper_synthesis.quantised = quantised
+            factor = rate_factor(self.step, progress, recipe)
+            x = torch.from_numpy(self.sampler.batch(recipe.batch)).float() / 255.0
+            level = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) * (LEVELS / recipe.batch)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss, _, _ = training_loss(forward, x, level, recipe)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate * factor
+                if torch.isfinite(norm):
+                    optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            self._update_average()
+            self.step += 1
+            losses.append(loss.item())
+            self.seconds += time.perf_counter() - start
+            if self.step % 200 == 0:
+                self.log(f"step {self.step}  {self.seconds:.0f} s  loss {np.mean(losses[-200:]):.4f}  norm {norm:.2f}")
+            if self.seconds >= due:
+                due = self.seconds + every_minutes * 60
+                self.report()
+                self.save()
+        self.report()
+        self.save()
+
+
+def main(
+    data: Path, out: Path, recipe: Recipe, resume: bool = False, log: Callable[[str], None] = print
+) -> ImageModel:
+    """Train and return the averaged model. With `resume`, go on from `out/last.pt` where it exists."""
+    trainer = Trainer(recipe, data, out, log)
+    if resume and (out / "last.pt").exists():
+        trainer.resume(out / "last.pt")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    trainer.run()
+    return trainer.average
+
+
+__all__ = ["Recipe", "Trainer", "gaussian_bits", "main", "principal_components", "validate"]
