@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def report(rows: Sequence[Row], coders: Sequence[Coder]) -> str:
     pairs = _pairs([coder.name for coder in coders])
     if pairs:
         low, high = RATE_RANGE
-        lines += ["", f"BD-rate between {low:g} and {high:g} bpp; 95 % interval by bootstrap over the pictures"]
+        lines += ["", f"BD-rate from {low:g} to {high:g} bpp; 95 % interval by bootstrap over the pictures"]
     lines += [f"{name} against {anchor}: {_compared(rows, name, anchor)}" for name, anchor in pairs]
     return "\n".join(lines)
 
@@ -182,12 +182,15 @@ def _compared(rows: Sequence[Row], name: str, anchor: str) -> str:
     for metric in METRICS:
         try:
             result = compare(rows, name, anchor, metric)
-            low, high = interval(rows, name, anchor, metric)
         except UsageError as error:
             texts.append(f"{metric} none, {error}")
             continue
+        spread = ""
+        with suppress(UsageError):  # few pictures, drawn anew, may make no curve
+            low, high = interval(rows, name, anchor, metric)
+            spread = f"{low:+.1f} to {high:+.1f}; "
         span = f"overlap {100 * result.overlap:.0f} %, {result.low:.1f} to {result.high:.1f} dB"
-        texts.append(f"{metric} {result.percent:+.1f} % ({low:+.1f} to {high:+.1f}; {span})")
+        texts.append(f"{metric} {result.percent:+.1f} % ({spread}{span})")
     return "; ".join(texts)
 
 
@@ -217,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, help="folder of pictures")
     parser.add_argument("--codecs", default="siglum,jpeg,webp,avif", help="names, with commas")
-    parser.add_argument("--levels", type=_levels, default=LEVELS, help="of siglum, 0 to 255, with commas")
+    parser.add_argument("--levels", type=levels_of, default=LEVELS, help="of siglum, 0 to 255, with commas")
     parser.add_argument("-T", "--threads", type=int, help="of siglum; all by default")
     parser.add_argument("--limit", type=int, help="only so many pictures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every row as a line of JSON")
@@ -247,7 +250,14 @@ def _noted(rows: Iterator[Row], path: Path | None) -> Iterator[Row]:
             yield row
 
 
-def _levels(text: str) -> tuple[int, ...]:
+def levels_of(text: str) -> tuple[int, ...]:
+    """Return the levels of a list with commas, sorted.
+
+    Raises
+    ------
+    ValueError
+        If one is no number from 0 to 255.
+    """
     levels = tuple(sorted({int(part) for part in text.split(",")}))
     if not levels or not 0 <= levels[0] <= levels[-1] <= 255:
         raise ValueError(text)

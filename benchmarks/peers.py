@@ -1,4 +1,4 @@
-"""The picture codecs that siglum is measured against, as Pillow has them, at settings that do them justice."""
+"""The picture codecs that siglum is measured against, as Pillow has them, at settings that do them well."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Cache:
             try:
                 found = [Row(**json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
             except (ValueError, TypeError) as error:
-                raise UsageError(f"{path} does not hold rows of this benchmark; choose another file") from error
+                raise UsageError(f"{path} holds no rows of this benchmark; name another file") from error
             self.rows = {row.key: row for row in found}
 
     def add(self, row: Row) -> None:
