@@ -111,6 +111,23 @@ def bd_rate(
     anchor_qualities: ArrayLike,
     rates: ArrayLike,
     qualities: ArrayLike,
+    rate_range: tuple[float, float] | None = None,
+) -> float:
+    """Return the mean difference in rate in per cent; see `compare_curves`, which tells more.
+
+    Examples
+    --------
+    >>> round(bd_rate([0.1, 0.2, 0.4], [28, 31, 34], [0.09, 0.18, 0.36], [28, 31, 34]), 6)
+    -10.0
+    """
+    return compare_curves(anchor_rates, anchor_qualities, rates, qualities, rate_range=rate_range).percent
+
+
+def compare_curves(
+    anchor_rates: ArrayLike,
+    anchor_qualities: ArrayLike,
+    rates: ArrayLike,
+    qualities: ArrayLike,
     *,
     rate_range: tuple[float, float] | None = None,
     least_overlap: float = LEAST_OVERLAP,
@@ -138,12 +155,6 @@ def bd_rate(
     References
     ----------
     Bjøntegaard: Calculation of average PSNR differences between RD-curves. ITU-T VCEG-M33, 2001.
-
-    Examples
-    --------
-    >>> result = bd_rate([0.1, 0.2, 0.4], [28, 31, 34], [0.09, 0.18, 0.36], [28, 31, 34])
-    >>> round(result.percent, 6), result.overlap
-    (-10.0, 1.0)
     """
     curves = (Curve(anchor_rates, anchor_qualities), Curve(rates, qualities))
     bounds = rate_range or (np.exp(min(c.y[0] for c in curves)), np.exp(max(c.y[-1] for c in curves)))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from siglum.benchmarks.bd_rate import BdRate, bd_rate, bootstrap
+from siglum.benchmarks.bd_rate import BdRate, bootstrap, compare_curves
 from siglum.benchmarks.machine import describe
 from siglum.benchmarks.peers import Coder, Pixels, peers
 from siglum.benchmarks.rows import Cache, Mean, Row, WarmUp, means, measure, write_row
@@ -32,7 +32,7 @@ METRICS = {"PSNR": "psnr_db", "MS-SSIM": "ms_ssim_db"}
 
 
 def siglum_coder(levels: Sequence[int] = LEVELS, threads: int | None = None, model: str = "small") -> Coder:
-    """Return the `image` codec, lossy at every level, as the benchmarks see it."""
+    """Return the `image` codec, lossy, as the benchmarks see it; its dial is the level, 0 to 255."""
     from siglum.codecs.image.codec import ImageCodec
     from siglum.codecs.image.weights import load_by_name
     from siglum.kernels import dispatch
@@ -47,7 +47,7 @@ def siglum_coder(levels: Sequence[int] = LEVELS, threads: int | None = None, mod
     def decode(data: bytes) -> Pixels:
         return codecs[levels[0]].decode(data).pixels
 
-    settings = f"model={model} weights={weights} threads={count}"
+    settings = f"model={model} weights={weights} threads={count} (quality: level 0 to 255)"
     return Coder(OURS, tuple(levels), settings, version("siglum"), encode, decode)
 
 
@@ -88,23 +88,21 @@ def run(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no picture.
     UsageError
-        If there is no picture, or the cache is something else.
+        If the cache is something else.
     """
-    try:
-        paths = find_images(folder)[:limit]
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
     kept, warm = Cache(cache), WarmUp()
-    for path in paths:
+    for path in find_images(folder)[:limit]:
         yield from measure(path.name, load_rgb(path), coders, kept, warm)
 
 
 def report(rows: Sequence[Row], coders: Sequence[Coder]) -> str:
     """Return the table of means, the speeds and the BD-rates as text."""
     pictures = len({row.item_sha256 for row in rows})
-    lines = [f"{pictures} picture{'s' if pictures != 1 else ''}, means of their values"]
-    lines.append("codec     point     bpp   PSNR dB  MS-SSIM      dB   encode   decode MP/s")
+    lines = [f"{pictures} picture{'s' if pictures != 1 else ''}"]
+    lines.append("codec   quality     bpp   PSNR dB  MS-SSIM      dB   encode   decode MP/s")
     points = means(rows)
     for coder in coders:
         if coder.version is None:
@@ -114,8 +112,10 @@ def report(rows: Sequence[Row], coders: Sequence[Coder]) -> str:
     pairs = _pairs([coder.name for coder in coders])
     if pairs:
         low, high = RATE_RANGE
-        lines += ["", f"BD-rate from {low:g} to {high:g} bpp; 95 % interval by bootstrap over the pictures"]
-    lines += [f"{name} against {anchor}: {_compared(rows, name, anchor)}" for name, anchor in pairs]
+        lines += ["", f"from {low:g} to {high:g} bpp; intervals of 95 % by bootstrap over the pictures"]
+    lines += [
+        f"BD-rate of {name} against {anchor}: {_compared(rows, name, anchor)}" for name, anchor in pairs
+    ]
     return "\n".join(lines)
 
 
@@ -139,7 +139,7 @@ def compare(rows: Sequence[Row], name: str, anchor: str, metric: str) -> BdRate:
         if any(value is None for _, value in curve):
             raise UsageError(f"not every picture has a {metric} with {codec}")
         curves += [[rate for rate, _ in curve], [value for _, value in curve]]
-    return bd_rate(*curves, rate_range=RATE_RANGE)
+    return compare_curves(*curves, rate_range=RATE_RANGE)
 
 
 def interval(rows: Sequence[Row], name: str, anchor: str, metric: str) -> tuple[float, float]:
@@ -149,9 +149,9 @@ def interval(rows: Sequence[Row], name: str, anchor: str, metric: str) -> tuple[
         groups: dict[int, dict[str, Row]] = {}
         for row in rows:
             if row.codec == codec:
-                groups.setdefault(row.point, {})[row.item_sha256] = row
+                groups.setdefault(row.quality, {})[row.item_sha256] = row
         items = sorted(next(iter(groups.values())))
-        # (points, items) each
+        # (qualities, items) each
         values.append(np.array([[group[item].bpp for item in items] for group in groups.values()]))
         attribute = "psnr_db" if metric == "PSNR" else "ms_ssim"
         values.append(
@@ -162,7 +162,7 @@ def interval(rows: Sequence[Row], name: str, anchor: str, metric: str) -> tuple[
         curves = [value[:, drawn].mean(axis=1) for value in values]
         if metric != "PSNR":
             curves[1::2] = [-10 * np.log10(1 - curve) for curve in curves[1::2]]
-        return bd_rate(*curves, rate_range=RATE_RANGE, least_overlap=0).percent
+        return compare_curves(*curves, rate_range=RATE_RANGE, least_overlap=0).percent
 
     return bootstrap(statistic, values[0].shape[1])
 
@@ -200,7 +200,7 @@ def _point_line(point: Mean) -> str:
     if point.ms_ssim is not None:
         similarity += "     -" if point.ms_ssim_db is None else f"{point.ms_ssim_db:6.2f}"
     return (
-        f"{point.codec:<8}  {point.point:5}  {point.bpp:6.4f}    {decibels}  {similarity}  "
+        f"{point.codec:<8}  {point.quality:5}  {point.bpp:6.4f}    {decibels}  {similarity}  "
         f"{point.encode_mps:7.2f}  {point.decode_mps:7.2f}"
     )
 

@@ -1,8 +1,8 @@
 """Lossless picture sizes and speed: ``python -m siglum.benchmarks.lossless FOLDER``.
 
-Each picture of the folder is encoded as lossless strips and compared with optimised PNG and lossless WebP from
-Pillow, the strongest settings of both. Sizes are whole payloads of strips, plus 64 bytes for the frame of a file.
-Speed is megapixels a second on one thread, best of several runs, of our encoder and decoder.
+Each picture of the folder is encoded as lossless strips and compared with optimised PNG and lossless WebP
+from Pillow, the strongest settings of both. Sizes are whole payloads of strips, plus 64 bytes for a file's
+frame. Speed is megapixels a second on one thread, best of several runs, of our encoder and decoder.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def table(rows: list[Row]) -> str:
     ]
     lines += [
         f"{r.name[:24]:24} {r.png_bytes:9} {r.webp_bytes:9} {r.siglum_bytes:9} "
-        f"{100 * (r.siglum_bytes / r.png_bytes - 1):+6.1f}% {100 * (r.siglum_bytes / r.webp_bytes - 1):+6.1f}% "
+        f"{100 * (r.siglum_bytes / r.png_bytes - 1):+6.1f}% "
+        f"{100 * (r.siglum_bytes / r.webp_bytes - 1):+6.1f}% "
         f"{8 * r.siglum_bytes / r.pixels:7.3f} {r.encode_mps:9.1f} {r.decode_mps:9.1f}"
         for r in [*rows, total]
     ]

@@ -6,6 +6,7 @@ Pictures are (H, W) or (H, W, C) arrays of equal shape, uint8 or float, with val
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,7 +95,7 @@ def largest_difference(reference: ArrayLike, picture: ArrayLike) -> float:
     return float(max(np.abs(a.astype(wide) - b).max() for a, b in zip(first, second, strict=True)))
 
 
-def _pair(reference: ArrayLike, picture: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _pair(reference: ArrayLike, picture: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     first, second = np.asarray(reference), np.asarray(picture)
     if first.shape != second.shape:
         raise UsageError(f"the pictures differ in shape: {first.shape} and {second.shape}")
@@ -105,7 +106,7 @@ def _pair(reference: ArrayLike, picture: ArrayLike) -> tuple[NDArray[np.generic]
     return first, second
 
 
-def _ms_ssim_of_plane(first: NDArray[np.generic], second: NDArray[np.generic], peak: float) -> float:
+def _ms_ssim_of_plane(first: NDArray[Any], second: NDArray[Any], peak: float) -> float:
     x, y = first.astype(np.float64), second.astype(np.float64)
     result = 1.0
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
@@ -134,9 +135,9 @@ def _blur(plane: Floats) -> Floats:
     taps = np.exp(-(at**2) / (2 * WINDOW_SIGMA**2))
     taps /= taps.sum()
     rows = plane.shape[0] - WINDOW_TAPS + 1
-    plane = sum(tap * plane[i : i + rows] for i, tap in enumerate(taps))  # type: ignore[assignment]
+    plane = sum(tap * plane[i : i + rows] for i, tap in enumerate(taps))
     columns = plane.shape[1] - WINDOW_TAPS + 1
-    return sum(tap * plane[:, i : i + columns] for i, tap in enumerate(taps))  # type: ignore[return-value]
+    return sum(tap * plane[:, i : i + columns] for i, tap in enumerate(taps))
 
 
 def _halve(plane: Floats) -> Floats:

@@ -27,8 +27,8 @@ class Row:
     ----------
     item, item_sha256, width, height
         The picture's file name, the digest of its RGB pixels, its size.
-    codec, point, settings, version, machine
-        What coded it how: ``point`` is the value of the codec's quality dial.
+    codec, quality, settings, version, machine
+        What coded it how: ``quality`` is the value of the codec's own dial.
     bytes, sha256
         Length and digest of the whole file as it would lie on a disk.
     encode_seconds, decode_seconds
@@ -42,7 +42,7 @@ class Row:
     width: int
     height: int
     codec: str
-    point: int
+    quality: int
     settings: str
     version: str
     machine: str
@@ -66,7 +66,7 @@ class Row:
     @property
     def key(self) -> Key:
         """What decides the row, times aside."""
-        return (self.item_sha256, self.codec, self.point, self.settings, self.version, self.machine)
+        return (self.item_sha256, self.codec, self.quality, self.settings, self.version, self.machine)
 
 
 Key = tuple[str, str, int, str, str, str]
@@ -107,7 +107,7 @@ def write_row(row: Row, file: TextIO) -> None:
 def measure(
     name: str, pixels: Pixels, coders: Iterable[Coder], cache: Cache, warm: Callable[[Coder, Pixels], None]
 ) -> Iterator[Row]:
-    """Code one picture with every coder that is there, at all of its points.
+    """Code one picture with every coder that is there, at all of its qualities.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def measure(
     for coder in coders:
         if coder.version is None:
             continue
-        for point in coder.points:
-            key = (item, coder.name, point, coder.settings, coder.version, machine)
+        for quality in coder.qualities:
+            key = (item, coder.name, quality, coder.settings, coder.version, machine)
             if coder.cached and key in cache.rows:
                 yield cache.rows[key]
                 continue
             warm(coder, pixels)
-            row = _measure_point(name, item, pixels, coder, point, coder.version, machine)
+            row = _measure_one(name, item, pixels, coder, quality, coder.version, machine)
             if coder.cached:
                 cache.add(row)
             yield row
@@ -147,19 +147,19 @@ class WarmUp:
         """Run the coder unless it ran before."""
         if coder.name not in self._warm:
             self._warm.add(coder.name)
-            coder.decode(coder.encode(pixels, coder.points[0]))
+            coder.decode(coder.encode(pixels, coder.qualities[0]))
 
 
-def _measure_point(
-    name: str, item: str, pixels: Pixels, coder: Coder, point: int, version: str, machine: str
+def _measure_one(
+    name: str, item: str, pixels: Pixels, coder: Coder, quality: int, version: str, machine: str
 ) -> Row:
     start = perf_counter()
-    data = coder.encode(pixels, point)
+    data = coder.encode(pixels, quality)
     encoded = perf_counter()
     decoded = coder.decode(data)
     end = perf_counter()
     if decoded.shape != pixels.shape:
-        raise SiglumError(f"{coder.name} at {point} gave {name} back in shape {decoded.shape}")
+        raise SiglumError(f"{coder.name} at {quality} gave {name} back in shape {decoded.shape}")
     height, width = pixels.shape[:2]
     decibels = psnr(pixels, decoded)
     similarity = ms_ssim(pixels, decoded) if min(height, width) >= MS_SSIM_SMALLEST_SIDE else None
@@ -169,7 +169,7 @@ def _measure_point(
         width=width,
         height=height,
         codec=coder.name,
-        point=point,
+        quality=quality,
         settings=coder.settings,
         version=version,
         machine=machine,
@@ -184,14 +184,14 @@ def _measure_point(
 
 @dataclass(frozen=True)
 class Mean:
-    """Means over all pictures at one point of one codec; None where a picture has no value.
+    """Means over all pictures at one quality of one codec; None where a picture has no value.
 
     ``bpp``, ``psnr_db`` and ``ms_ssim`` are means of the pictures' values; ``ms_ssim_db`` is that mean
     MS-SSIM in dB. Speeds are all pixels by all seconds, in megapixels a second.
     """
 
     codec: str
-    point: int
+    quality: int
     bpp: float
     psnr_db: float | None
     ms_ssim: float | None
@@ -201,19 +201,19 @@ class Mean:
 
 
 def means(rows: Iterable[Row]) -> list[Mean]:
-    """Return the means of every codec and point, in the order in which they first occur."""
+    """Return the means of every codec and quality, in the order in which they first occur."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.codec, row.point), []).append(row)
-    return [_mean(codec, point, group) for (codec, point), group in groups.items()]
+        groups.setdefault((row.codec, row.quality), []).append(row)
+    return [_mean(codec, quality, group) for (codec, quality), group in groups.items()]
 
 
-def _mean(codec: str, point: int, rows: Sequence[Row]) -> Mean:
+def _mean(codec: str, quality: int, rows: Sequence[Row]) -> Mean:
     similarity = _mean_of([row.ms_ssim for row in rows])
     megapixels = sum(row.pixels for row in rows) / 1e6
     return Mean(
         codec,
-        point,
+        quality,
         bpp=float(np.mean([row.bpp for row in rows])),
         psnr_db=_mean_of([row.psnr_db for row in rows]),
         ms_ssim=similarity,

@@ -58,7 +58,7 @@ def image(
 
     chosen = benchmark.LEVELS if levels is None else _levels(levels)
     coders = benchmark.choose([name.strip() for name in codecs.split(",") if name.strip()], chosen, threads)
-    click.echo(describe(f"{folder}, RGB, whole files"), err=as_json)
+    click.echo(describe(f"{folder}, RGB, whole files"), err=True)
     rows = []
     for row in benchmark.run(folder, coders, Path(cache) if cache else None, limit):
         if as_json:

@@ -79,17 +79,17 @@ def _load(name: str, threads: int | None) -> tuple[Picture, int]:
 def _measure(a: Picture, b: Picture) -> dict[str, Any]:
     from siglum.benchmarks import metrics
 
-    colors = [color_of(picture.pixels) for picture in (a, b)]
-    if colors[0].ndim != colors[1].ndim:
-        colors = [_as_rgb(color) for color in colors]
-    largest = metrics.largest_difference(*colors)
+    first, second = color_of(a.pixels), color_of(b.pixels)
+    if first.ndim != second.ndim:
+        first, second = _as_rgb(first), _as_rgb(second)
+    largest = metrics.largest_difference(first, second)
     if 4 in (a.channels, b.channels):
         largest = max(largest, metrics.largest_difference(*(_alpha_of(picture.pixels) for picture in (a, b))))
     similarity = None
     if min(a.width, a.height) >= metrics.MS_SSIM_SMALLEST_SIDE:
-        similarity = metrics.ms_ssim(*colors)
+        similarity = metrics.ms_ssim(first, second)
     return {
-        "psnr_db": metrics.psnr(*colors),
+        "psnr_db": metrics.psnr(first, second),
         "ms_ssim": similarity,
         "ms_ssim_db": None if similarity is None else metrics.ms_ssim_db(similarity),
         "largest_difference": largest,

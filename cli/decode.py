@@ -49,7 +49,8 @@ def decode(
     """Decode siglum files; photo.sgl becomes the kind of picture that it was, beside it.
 
     PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. The time in
-    the closing line is the codec's, without reading and writing files.
+    the closing line is the codec's, without reading and writing; that of the first file includes loading
+    the networks.
 
     \b
     Examples:

@@ -98,7 +98,8 @@ def encode(
     """Encode pictures; photo.png becomes photo.sgl beside it.
 
     IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content) or - for standard input, whose
-    result goes to standard output. The time in the closing line is the codec's, without reading and writing.
+    result goes to standard output. The time in the closing line is the codec's, without reading and writing
+    files; that of the first picture includes loading the networks.
 
     \b
     Examples:
@@ -180,12 +181,14 @@ def _encode_one(
         record["quality"] = settings.quality
     if psnr is not None:
         record |= {"psnr_db": psnr, "exact": math.isinf(psnr)}
-    reporter.close(encoded_line(source.name, len(original), len(data), pixels, seconds, psnr), record)
+    searched = settings.target is not None
+    line = encoded_line(source.name, len(original), len(data), pixels, seconds, psnr, searched)
+    reporter.close(line, record)
 
 
 def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | None]:
     """Return the file, and its level where that was searched for and the file is not lossless."""
-    config = {
+    config: dict[str, Any] = {
         "lossless": settings.lossless,
         "name": settings.codec,
         "model": settings.model,

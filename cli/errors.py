@@ -17,13 +17,15 @@ class CommandFailed(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.code = exit_code
 
 
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code for an error of any kind."""
     if isinstance(error, UnsupportedInputError):
         return DAMAGED
+    if isinstance(error, CommandFailed):
+        return error.code
     if isinstance(error, SiglumError | click.ClickException):
         return error.exit_code
     return FAILED
@@ -49,7 +51,7 @@ def describe(error: BaseException, name: str | None = None) -> str:
         text = error.strerror[0].lower() + error.strerror[1:]
     elif isinstance(error, MemoryError):
         text = "not enough memory"
-    elif isinstance(error, SiglumError):
+    elif isinstance(error, SiglumError | OSError):
         text = str(error)
     else:
         text = f"internal error: {type(error).__name__}: {error} (SIGLUM_DEBUG=1 shows where)"

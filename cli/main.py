@@ -65,7 +65,7 @@ class CommandGroup(click.Group):
             complain(describe(error))
             if isinstance(error.__cause__, BrokenPipeError):
                 _forget_stdout()
-            code = error.exit_code
+            code = exit_code_of(error)
         except click.Abort:
             complain("interrupted; nothing half-written is left")
             code = INTERRUPTED

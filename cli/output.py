@@ -61,7 +61,7 @@ class Reporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = show  # type: ignore[assignment]
+            warnings.showwarning = show
             yield
 
     def progress(self, items: list[Item]) -> Iterable[Item]:
@@ -97,10 +97,16 @@ def format_speed(pixels: int, seconds: float) -> str:
 
 
 def encoded_line(
-    name: str, before: int, after: int, pixels: int, seconds: float, psnr: float | None = None
+    name: str,
+    before: int,
+    after: int,
+    pixels: int,
+    seconds: float,
+    psnr: float | None = None,
+    searched: bool = False,
 ) -> str:
-    """Return the closing line of an encoded picture; the PSNR only where it was measured."""
+    """Return the closing line of an encoded picture; PSNR where it was measured, speed where coded once."""
     parts = [name, f"{format_size(before)} -> {format_size(after)}", f"{8 * after / pixels:.3f} bpp"]
     if psnr is not None:
         parts.append(format_psnr(psnr))
-    return "  ".join([*parts, format_speed(pixels, seconds)])
+    return "  ".join([*parts, f"{seconds:.2f} s" if searched else format_speed(pixels, seconds)])

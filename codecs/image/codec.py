@@ -243,7 +243,9 @@ class ImageCodec:
             strip, chunk = item
             part = lossless.decode_strip(chunk.payload, strip.stop - strip.start, width, channels)
             if crc32c(np.ascontiguousarray(part).data.cast("B")) != chunk.symbols_crc:
-                raise ChecksumMismatch(f"strip {chunk.sequence} does not decode to the checksum that the file gives")
+                raise ChecksumMismatch(
+                    f"strip {chunk.sequence} does not decode to the checksum that the file gives"
+                )
             return part
 
         parts = self._map(decode, list(zip(rows, chunks, strict=True)))
@@ -286,7 +288,12 @@ def check_header(header: Header) -> None:
     header.check_codec({CODEC_ID: CODEC_VERSION})
     header.check_keys({MODE_KEY})
     shape = header.shape
-    if header.dtype != "uint8" or len(shape) not in (2, 3) or min(shape) < 1 or shape[2:] not in ((), (3,), (4,)):
+    if (
+        header.dtype != "uint8"
+        or len(shape) not in (2, 3)
+        or min(shape) < 1
+        or shape[2:] not in ((), (3,), (4,))
+    ):
         raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
     mode = header.extra.get(MODE_KEY)
     if mode not in (None, LOSSLESS):

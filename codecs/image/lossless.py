@@ -1,10 +1,10 @@
 """Lossless strips of 8-bit pixels: every pixel comes back, whatever the picture is.
 
-Two models share one rANS chunk. The predictive one (photographs) blends five predictors by their local errors,
-corrects the blend by LMS and takes the scale of the residual from context, in the manner of CALIC (Wu and
-Memon, IEEE Trans. Comm. 45, 1997) and TMW (Meyer and Tischer, PCS 1997). The matching one (text, line art,
-screenshots) first guesses the whole colour from what stood in the same neighbourhood before. All arithmetic is
-in integers. docs/lossless.md specifies the payload.
+Two models share one rANS chunk. The predictive one (photographs) blends five predictors by their local
+errors, corrects the blend by LMS and takes the scale of the residual from context, in the manner of CALIC (Wu
+and Memon, IEEE Trans. Comm. 45, 1997) and TMW (Meyer and Tischer, PCS 1997). The matching one (text, line
+art, screenshots) first guesses the whole colour from what stood in the same neighbourhood before. All
+arithmetic is in integers. docs/lossless.md specifies the payload.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _MAX_COLOURS = 256
 def encode_strip(pixels: NDArray[np.uint8]) -> bytes:
     """Encode a strip so that `decode_strip` returns it exactly.
 
-    The colour transform is chosen by the residuals of a simple predictor; matching and a palette are tried where
-    the strip repeats itself or has few colours, and the smallest payload is taken.
+    The colour transform is chosen by the residuals of a simple predictor; matching and a palette are tried
+    where the strip repeats itself or has few colours, and the smallest payload is taken.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def decode_strip(payload: bytes, height: int, width: int, channels: int) -> NDAr
     Raises
     ------
     BitstreamError
-        If the payload is damaged: `Truncated` where it ends too early, `MalformedHeader` where its first bytes
-        name modes that do not exist. Damage that no rule reveals gives other pixels: a checksum is the
+        If the payload is damaged: `Truncated` where it ends too early, `MalformedHeader` where its first
+        bytes name modes that do not exist. Damage that no rule reveals gives other pixels: a checksum is the
         container's task.
     """
     if height < 1 or width < 1 or not 1 <= channels <= 4:

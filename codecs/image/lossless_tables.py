@@ -10,7 +10,7 @@ from siglum.entropy import Tables, gaussian_tables
 from siglum.entropy.tables import MAX_ENTRIES, normalise
 
 TOTAL = 4096
-MIXTURE = ((0, 225), (6, 26), (14, 5))
+MIXTURE = ((0, 200), (6, 51), (14, 5))
 """(steps up the bank, parts of 256): prediction errors have heavier tails than one Gaussian."""
 
 _REACH = (MAX_ENTRIES - 2) // 2
@@ -20,9 +20,9 @@ _REACH = (MAX_ENTRIES - 2) // 2
 def lossless_tables() -> Tables:
     """The 131 tables that the lossless kernel names by index.
 
-    Rows 0 to 63 are residuals: row i mixes the Gaussian tables i, i + 6 and i + 14 (at most 63) with the parts
-    of `MIXTURE`, in integers. Rows 64 to 130 are decisions, 0 for a hit and 1 for a miss, by rising chance of a
-    miss.
+    Rows 0 to 63 are residuals: row i mixes the Gaussian tables i, i + 6 and i + 14 (at most 63) with the
+    parts of `MIXTURE`, in integers. Rows 64 to 130 are decisions, 0 for a hit and 1 for a miss, by rising
+    chance of a miss.
     """
     gaussian = gaussian_tables()
     rows = [np.zeros(2 * _REACH + 1, dtype=np.int64) for _ in gaussian.frequencies]
@@ -44,7 +44,7 @@ def lossless_tables() -> Tables:
 
 
 def miss_frequencies() -> list[int]:
-    """Chance of a miss of each decision table, in parts of 4096: 33 rising values, 2048, and mirror images."""
+    """Chance of a miss of each decision table, in parts of 4096: 33 rising values, 2048, mirrored."""
     rising = [1]
     while len(rising) < 33:
         rising.append(rising[-1] + max(1, rising[-1] // 4))

@@ -58,7 +58,9 @@ def symbols_checksum(z: np.ndarray, symbols: np.ndarray) -> int:
     return crc32c(np.ascontiguousarray(symbols, "<i4").data.cast("B"), first)
 
 
-def reconstruct(weights: ImageWeights, symbols: np.ndarray, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
+def reconstruct(
+    weights: ImageWeights, symbols: np.ndarray, mean: np.ndarray, index: np.ndarray
+) -> np.ndarray:
     """Latents in units of their step, float32, from symbols, means and table indices."""
     return symbols.astype(np.float32) + mean - quantise.offsets(symbols, index, weights.offsets)
 
@@ -98,8 +100,12 @@ def encode(
             part = y[rows, columns]
             z = windows.hyper_analyse(weights.model, part, level, weights.hyper_bound)
             mean, index = predict(weights, z, level, part.shape[:2], threads)
-            symbols = quantise.optimised_rounding(part - mean, index, weights.error_weight(level), weights.skip)
-            coded.append(Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols)))
+            symbols = quantise.optimised_rounding(
+                part - mean, index, weights.error_weight(level), weights.skip
+            )
+            coded.append(
+                Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols))
+            )
             y[rows, columns] = reconstruct(weights, symbols, mean, index)
     return coded, y
 
@@ -162,7 +168,9 @@ def decode_latents(
     return y
 
 
-def synthesise(weights: ImageWeights, y: np.ndarray, level: int, height: int, width: int, threads: int) -> np.ndarray:
+def synthesise(
+    weights: ImageWeights, y: np.ndarray, level: int, height: int, width: int, threads: int
+) -> np.ndarray:
     """(H, W, 3) uint8 picture of the latents."""
     from siglum.codecs.image import windows
 

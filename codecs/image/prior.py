@@ -55,7 +55,11 @@ class IntegerPrior:
     """
 
     def __init__(
-        self, network: IntegerNetwork, biases: list[np.ndarray | None], hyper_index: np.ndarray, scales: int = 64
+        self,
+        network: IntegerNetwork,
+        biases: list[np.ndarray | None],
+        hyper_index: np.ndarray,
+        scales: int = 64,
     ) -> None:
         self.network, self.biases, self.hyper_index, self.scales = network, biases, hyper_index, scales
 

@@ -87,7 +87,9 @@ def rate_factor(step: int, progress: float, recipe: Recipe) -> float:
 
 
 @torch.no_grad()
-def validate(model: ImageModel, pictures: list[np.ndarray], levels: tuple[int, ...]) -> list[dict[str, float]]:
+def validate(
+    model: ImageModel, pictures: list[np.ndarray], levels: tuple[int, ...]
+) -> list[dict[str, float]]:
     """Estimated bits per pixel and PSNR of rounded latents: one row a level, means over the pictures."""
     model.eval()
     rows = []
@@ -105,9 +107,13 @@ def validate(model: ImageModel, pictures: list[np.ndarray], levels: tuple[int, .
     return rows
 
 
-def validation_pictures(paths: list[Path], count: int = 12, size: tuple[int, int] = (512, 768)) -> list[np.ndarray]:
+def validation_pictures(
+    paths: list[Path], count: int = 12, size: tuple[int, int] = (512, 768)
+) -> list[np.ndarray]:
     """Centre crops of the validation photographs that are large enough, evenly drawn from the list."""
-    large = [image for image in map(load_rgb, paths) if image.shape[0] >= size[0] and image.shape[1] >= size[1]]
+    large = [
+        image for image in map(load_rgb, paths) if image.shape[0] >= size[0] and image.shape[1] >= size[1]
+    ]
     chosen = large[:: max(1, len(large) // count)][:count]
     crops = []
     for image in chosen:
@@ -116,7 +122,9 @@ def validation_pictures(paths: list[Path], count: int = 12, size: tuple[int, int
     return crops
 
 
-def training_loss(model: Callable[..., Any], x: Tensor, level: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+def training_loss(
+    model: Callable[..., Any], x: Tensor, level: Tensor, recipe: Recipe
+) -> tuple[Tensor, Tensor, Tensor]:
     """The weighted rate-distortion loss of a batch, and its mean rate (bpp) and squared error (0..255)."""
     out, bits_y, bits_z = model(x, level)
     pixels = x.shape[1] * x.shape[2]
@@ -219,7 +227,9 @@ class Trainer:
             losses.append(loss.item())
             self.seconds += time.perf_counter() - start
             if self.step % 200 == 0:
-                self.log(f"step {self.step}  {self.seconds:.0f} s  loss {np.mean(losses[-200:]):.4f}  norm {norm:.2f}")
+                self.log(
+                    f"step {self.step}  {self.seconds:.0f} s  loss {np.mean(losses[-200:]):.4f}  norm {norm:.2f}"
+                )
             if self.seconds >= due:
                 due = self.seconds + every_minutes * 60
                 self.report()

@@ -19,7 +19,10 @@ from torch.nn import functional as F
 LEVELS = 256  # quality levels that a file can name
 ANCHOR_STEP = 32  # levels between two anchors of the learned gains
 ANCHORS = LEVELS // ANCHOR_STEP + 1
-LAMBDA_LOW, LAMBDA_HIGH = 0.0006, 0.35  # weights of the squared error (of 0..255 samples) at the outer anchors
+LAMBDA_LOW, LAMBDA_HIGH = (
+    0.0006,
+    0.35,
+)  # weights of the squared error (of 0..255 samples) at the outer anchors
 SCALE_LOW, SCALE_HIGH, SCALES = 0.11, 64.0, 64  # the scales of the Gaussian table bank
 LOG_SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALES - 1)
 ACTIVATION_LIMIT = 16.0  # saturation of the integer network's activations
@@ -48,7 +51,9 @@ class Preset:
 
 PRESETS = {
     "small": Preset(),
-    "base": Preset(width8=128, width16=256, latent=256, hyper=64, hyper_width=128, synthesis16=3, synthesis8=6),
+    "base": Preset(
+        width8=128, width16=256, latent=256, hyper=64, hyper_width=128, synthesis16=3, synthesis8=6
+    ),
 }
 
 

@@ -63,7 +63,10 @@ class ImageWeights:
         from siglum.codecs.image.transform import ImageModel, Preset
 
         network = ImageModel(Preset(**self.preset))
-        state = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in _below(self._tensors, NETWORK).items()}
+        state = {
+            name: torch.from_numpy(np.array(array, np.float32))
+            for name, array in _below(self._tensors, NETWORK).items()
+        }
         network.load_state_dict(state)
         return network.eval()
 
@@ -76,7 +79,9 @@ class ImageWeights:
     def mean_unit(self, level: int) -> np.ndarray:
         """(latent,) float32: what one integer of the prior's mean is in units of the step."""
         deviation = np.asarray(self._tensors[f"{NETWORK}deviation"], np.float64)
-        return (deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT).astype(np.float32)
+        return (deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT).astype(
+            np.float32
+        )
 
     @lru_cache(maxsize=8)  # noqa: B019 - the weights live as long as the process
     def error_weight(self, level: int) -> np.ndarray:
@@ -89,7 +94,12 @@ class ImageWeights:
 
 
 def collect(
-    model: ImageModel, prior: IntegerPrior, offsets: np.ndarray, *, skip: int = DEFAULT_SKIP, error_factor: float = 1.0
+    model: ImageModel,
+    prior: IntegerPrior,
+    offsets: np.ndarray,
+    *,
+    skip: int = DEFAULT_SKIP,
+    error_factor: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
     config = {
@@ -99,7 +109,9 @@ def collect(
         "network": prior.network.metadata(),
     }
     tensors: dict[str, np.ndarray] = {
-        CONFIG: np.frombuffer(json.dumps(config, sort_keys=True, separators=(",", ":")).encode(), np.uint8).copy(),
+        CONFIG: np.frombuffer(
+            json.dumps(config, sort_keys=True, separators=(",", ":")).encode(), np.uint8
+        ).copy(),
         "offsets": offsets.astype(np.float32),
     }
     for name, tensor in model.state_dict().items():
@@ -151,7 +163,9 @@ def load_by_id(identifier: bytes) -> ImageWeights:
     """
     model = models.find(identifier)
     if model.codec != "image":
-        raise UnknownModel(f"the file names the model {model.name!r}, which is for {model.codec}, not for pictures")
+        raise UnknownModel(
+            f"the file names the model {model.name!r}, which is for {model.codec}, not for pictures"
+        )
     return _load(model.path, model.id, model)
 
 

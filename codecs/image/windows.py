@@ -103,7 +103,10 @@ def synthesise(model: ImageModel, y: np.ndarray, level: int, height: int, width:
         for left, right, begin, end in spans(y.shape[1], WINDOW, halo):
             part = torch.from_numpy(np.ascontiguousarray(y[first:last, begin:end]))[None]
             x = model.synthesis(model.unscaled(part, _level(level)), _level(level))[0]
-            inner = x[(top - first) * PATCH : (bottom - first) * PATCH, (left - begin) * PATCH : (right - begin) * PATCH]
+            inner = x[
+                (top - first) * PATCH : (bottom - first) * PATCH,
+                (left - begin) * PATCH : (right - begin) * PATCH,
+            ]
             target = out[top * PATCH : bottom * PATCH, left * PATCH : right * PATCH]
             samples = torch.round(torch.clamp(inner, 0.0, 1.0) * 255.0).to(torch.uint8)
             target[...] = samples[: target.shape[0], : target.shape[1]].numpy()

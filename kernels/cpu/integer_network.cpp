@@ -10,8 +10,9 @@
 namespace siglum::integer_network {
 namespace {
 
-constexpr std::size_t max_elements = std::size_t{1} << 40;  // of one layer's activations; far above any memory
-constexpr std::size_t macs_per_thread = 1 << 21;            // below this, waking a thread costs more than it saves
+constexpr std::size_t max_elements = std::size_t{1}
+                                     << 40;       // of one layer's activations; far above any memory
+constexpr std::size_t macs_per_thread = 1 << 21;  // below this, waking a thread costs more than it saves
 
 // Channels between two positions in a buffer: whole vectors of every variant. What lies in the padding meets
 // weights of zero only.
@@ -82,18 +83,20 @@ void Network::add(Layer layer, const std::int32_t* multiplier) {
 void Network::add_pointwise(const std::int8_t* weight, std::size_t out_channels, std::size_t in_channels,
                             const std::int32_t* multiplier, int shift, std::int32_t low, std::int32_t high) {
   if (!out_channels || !in_channels) throw std::invalid_argument("a layer needs channels");
-  const std::size_t width = kernels_->width, blocks = ceil_div(out_channels, width), pairs = ceil_div(in_channels, 2);
+  const std::size_t width = kernels_->width, blocks = ceil_div(out_channels, width),
+                    pairs = ceil_div(in_channels, 2);
   std::vector<std::int16_t> packed(blocks * pairs * width * 2, 0);
   for (std::size_t o = 0; o < out_channels; ++o) {
     for (std::size_t i = 0; i < in_channels; ++i) {
       packed[((o / width * pairs + i / 2) * width + o % width) * 2 + i % 2] = weight[o * in_channels + i];
     }
   }
-  add({Kind::pointwise, in_channels, out_channels, blocks, std::move(packed), {}, shift, low, high}, multiplier);
+  add({Kind::pointwise, in_channels, out_channels, blocks, std::move(packed), {}, shift, low, high},
+      multiplier);
 }
 
-void Network::add_depthwise(const std::int8_t* weight, std::size_t channels, const std::int32_t* multiplier, int shift,
-                            std::int32_t low, std::int32_t high) {
+void Network::add_depthwise(const std::int8_t* weight, std::size_t channels, const std::int32_t* multiplier,
+                            int shift, std::int32_t low, std::int32_t high) {
   if (!channels) throw std::invalid_argument("a layer needs channels");
   const std::size_t width = kernels_->width, blocks = ceil_div(channels, width);
   std::vector<std::int16_t> packed(blocks * 9 * width * 2, 0);
@@ -115,7 +118,8 @@ Size Network::output_size(Size size) const {
       if (size.channels % 4) throw std::invalid_argument("a pixel shuffle needs a multiple of 4 channels");
       size = {size.height * 2, size.width * 2, size.channels / 4};
     } else {
-      if (layer.in_channels != size.channels) throw std::invalid_argument("a layer gets the wrong number of channels");
+      if (layer.in_channels != size.channels)
+        throw std::invalid_argument("a layer gets the wrong number of channels");
       size.channels = layer.out_channels;
     }
     check_elements(size);
@@ -161,8 +165,8 @@ void Network::run(const std::int16_t* in, std::size_t images, Size input, const 
     std::int16_t* to = buffer.data();
     for (std::size_t index = 0; index < layers_.size(); ++index) {
       const Layer& layer = layers_[index];
-      const Requantisation requantisation = {padded[index].data(), layer.multiplier.data(), layer.shift, layer.low,
-                                             layer.high};
+      const Requantisation requantisation = {padded[index].data(), layer.multiplier.data(), layer.shift,
+                                             layer.low, layer.high};
       const std::size_t stride = stride_of(size.channels);
       team.rows(size.height, [&](std::size_t begin, std::size_t end) {
         switch (layer.kind) {
@@ -189,7 +193,8 @@ void Network::run(const std::int16_t* in, std::size_t images, Size input, const 
       from = to;
       to = to == buffer.data() ? other.data() : buffer.data();
     }
-    copy_channels(from, stride_of(size.channels), out, size.channels, size.channels, size.height * size.width);
+    copy_channels(from, stride_of(size.channels), out, size.channels, size.channels,
+                  size.height * size.width);
   }
 }
 

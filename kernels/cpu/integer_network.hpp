@@ -1,4 +1,5 @@
-// An integer network: layers over int16 activations (height, width, channels), run in one call on a team of threads.
+// An integer network: layers over int16 activations (height, width, channels), run in one call on a team of
+// threads.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +27,8 @@ class Network {
 
   void add_pointwise(const std::int8_t* weight, std::size_t out_channels, std::size_t in_channels,
                      const std::int32_t* multiplier, int shift, std::int32_t low, std::int32_t high);
-  void add_depthwise(const std::int8_t* weight, std::size_t channels, const std::int32_t* multiplier, int shift,
-                     std::int32_t low, std::int32_t high);
+  void add_depthwise(const std::int8_t* weight, std::size_t channels, const std::int32_t* multiplier,
+                     int shift, std::int32_t low, std::int32_t high);
   void add_pixel_shuffle();
 
   // Size of the output for an input of that size; throws where it does not fit the network or the memory.
@@ -37,16 +38,16 @@ class Network {
   std::size_t bias_count() const { return bias_count_; }
 
   // in: images x input; out: images x output_size(input). biases: those of all layers, one after the other.
-  void run(const std::int16_t* in, std::size_t images, Size input, const std::int32_t* biases, std::int16_t* out,
-           std::size_t threads) const;
+  void run(const std::int16_t* in, std::size_t images, Size input, const std::int32_t* biases,
+           std::int16_t* out, std::size_t threads) const;
 
  private:
   struct Layer {
     Kind kind;
     std::size_t in_channels, out_channels;  // 0 for a pixel shuffle
     std::size_t blocks;
-    std::vector<std::int16_t> weight;       // packed as Kernels says
-    std::vector<std::int32_t> multiplier;   // padded to whole blocks
+    std::vector<std::int16_t> weight;      // packed as Kernels says
+    std::vector<std::int32_t> multiplier;  // padded to whole blocks
     int shift;
     std::int32_t low, high;
   };

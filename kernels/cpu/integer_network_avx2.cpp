@@ -24,11 +24,16 @@ struct Lanes {
     __m128i shift;
   };
 
-  static Sum load_sum(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static Weight load_weight(const std::int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Sum load_sum(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Weight load_weight(const std::int16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
   static Scale load_scale(const Requantisation& r, std::size_t channel) {
     const __m256i multiplier = load_sum(r.multiplier + channel);
-    // AVX2 has no arithmetic shift of 64 bits: 2^63 goes in before a logical shift, 2^(63 - shift) comes out after.
+    // AVX2 has no arithmetic shift of 64 bits: 2^63 goes in before a logical shift, 2^(63 - shift) comes out
+    // after.
     return {multiplier,
             _mm256_srli_epi64(multiplier, 32),
             _mm256_set1_epi64x(static_cast<long long>((1ULL << (r.shift - 1)) + (1ULL << 63))),
@@ -44,7 +49,8 @@ struct Lanes {
   }
   static Sum dot_lanes(Sum sum, const std::int16_t* in, Weight w) {
     const __m256i lanes = _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(lanes, w));  // the high half, the sign, meets a zero weight
+    return _mm256_add_epi32(sum,
+                            _mm256_madd_epi16(lanes, w));  // the high half, the sign, meets a zero weight
   }
   static __m256i requantise(__m256i product, const Scale& s) {
     __m256i value = _mm256_srl_epi64(_mm256_add_epi64(product, s.half), s.shift);

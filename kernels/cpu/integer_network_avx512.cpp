@@ -20,7 +20,7 @@ namespace siglum::integer_network {
 namespace {
 
 struct Lanes {
-  static constexpr std::size_t width = 16, positions = 6, vectors = 4;
+  static constexpr std::size_t width = 16, positions = 6, vectors = 2;
 
   using Sum = __m512i;
   using Weight = __m512i;

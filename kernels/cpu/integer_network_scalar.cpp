@@ -10,7 +10,8 @@ struct Lanes {
   static constexpr std::size_t width = 8, positions = 2, vectors = 1;
 
   struct Sum {
-    std::uint32_t value[width];  // unsigned: wraps instead of undefined behaviour should a caller skip the bound
+    std::uint32_t
+        value[width];  // unsigned: wraps instead of undefined behaviour should a caller skip the bound
   };
   struct Weight {
     const std::int16_t* pair;

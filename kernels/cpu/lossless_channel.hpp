@@ -58,7 +58,7 @@ inline uint32_t scale_of(uint32_t mean) {
   const int octave = floor_log2(m);
   const uint32_t fraction = (octave >= 6 ? m >> (octave - 6) : m << (6 - octave)) & 63;
   const int32_t log = octave * 256 + kConstants.log2[fraction];
-  return static_cast<uint32_t>(clamp(shift_right((log - 2001) * 1756 + 32768, 16), 0, kScales - 1));
+  return static_cast<uint32_t>(clamp(shift_right((log - 1990) * 1756 + 32768, 16), 0, kScales - 1));
 }
 
 class Channel {
@@ -192,7 +192,7 @@ class Channel {
         clamp(shift_right(error * 65536, floor_log2(static_cast<uint32_t>(power))), -32767, 32767));
     for (int i = 0; i < kTaps; ++i) {
       const int32_t product = static_cast<int32_t>(step) * static_cast<int32_t>(taps[i]);
-      lms[i] = static_cast<int16_t>(clamp(lms[i] + shift_right(product + 512, 10), -32767, 32767));
+      lms[i] = static_cast<int16_t>(clamp(lms[i] + shift_right(product + 256, 9), -32767, 32767));
     }
     return value;
   }

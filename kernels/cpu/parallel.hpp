@@ -12,16 +12,18 @@
 
 namespace siglum {
 
-// Each call of `rows` splits [0, count) into one range a member and returns when all are done, so that two calls
-// in a row have a barrier between them. The first exception of a member is thrown again in the caller, after all
-// members have finished. Where the system refuses a thread the team is smaller; results do not depend on its size.
+// Each call of `rows` splits [0, count) into one range a member and returns when all are done, so that two
+// calls in a row have a barrier between them. The first exception of a member is thrown again in the caller,
+// after all members have finished. Where the system refuses a thread the team is smaller; results do not
+// depend on its size.
 class Team {
  public:
   using Function = std::function<void(std::size_t begin, std::size_t end)>;
 
   explicit Team(std::size_t threads) {
     try {
-      for (std::size_t member = 1; member < threads; ++member) workers_.emplace_back([this, member] { work(member); });
+      for (std::size_t member = 1; member < threads; ++member)
+        workers_.emplace_back([this, member] { work(member); });
     } catch (const std::system_error&) {
     } catch (...) {
       stop();

@@ -1,7 +1,7 @@
-"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol, slow on purpose.
+"""Lossless strip model in plain Python: the oracle of the compiled kernel, symbol for symbol; slow.
 
-`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any source
-of symbols. docs/lossless.md describes the model.
+`record` gives the symbols and table indexes that the encoder codes; `play` rebuilds the pixels from any
+source of symbols. docs/lossless.md describes the model.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class _Channel:
             m.learn(sample.size)
         power = 64 + sum(t * t for t in taps)
         step = _clamp(sample.error * 65536 >> power.bit_length() - 1, -32767, 32767)
-        lms[:] = [_clamp(a + (step * t + 512 >> 10), -32767, 32767) for a, t in zip(lms, taps, strict=True)]
+        lms[:] = [_clamp(a + (step * t + 256 >> 9), -32767, 32767) for a, t in zip(lms, taps, strict=True)]
         return value
 
 
@@ -257,7 +257,7 @@ def _scale(mean: int) -> int:
     mean = max(mean, 1)
     octave = mean.bit_length() - 1
     fraction = (mean >> octave - 6 if octave >= 6 else mean << 6 - octave) & 63
-    return _clamp((octave * 256 + _LOG2[fraction] - 2001) * 1756 + 32768 >> 16, 0, _SCALES - 1)
+    return _clamp((octave * 256 + _LOG2[fraction] - 1990) * 1756 + 32768 >> 16, 0, _SCALES - 1)
 
 
 def _miss_levels() -> list[int]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.benchmarks import bd_rate as module
-from siglum.benchmarks.bd_rate import Curve, bd_rate, bootstrap
+from siglum.benchmarks.bd_rate import Curve, bd_rate, bootstrap, compare_curves
 from siglum.errors import UsageError
 
 RATES = np.array([0.1, 0.2, 0.45, 0.8, 1.5])
@@ -17,60 +17,63 @@ QUALITIES = np.array([27.0, 29.5, 32.0, 34.8, 38.0])
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.3])
 def test_a_constant_factor_is_its_own_bd_rate(factor: float) -> None:
-    result = bd_rate(RATES, QUALITIES, factor * RATES, QUALITIES)
+    result = compare_curves(RATES, QUALITIES, factor * RATES, QUALITIES)
     assert result.percent == pytest.approx(100 * (factor - 1), abs=1e-9)
     assert (result.overlap, result.low, result.high) == (1.0, 27.0, 38.0)
+    assert bd_rate(RATES, QUALITIES, factor * RATES, QUALITIES) == result.percent
 
 
 def test_swapped_curves_give_the_reciprocal_and_the_order_of_points_does_not_matter() -> None:
     other = RATES * np.array([0.7, 0.75, 0.8, 0.9, 0.95])
-    there = bd_rate(RATES, QUALITIES, other, QUALITIES + 0.3)
-    back = bd_rate(other, QUALITIES + 0.3, RATES, QUALITIES)
+    there = compare_curves(RATES, QUALITIES, other, QUALITIES + 0.3)
+    back = compare_curves(other, QUALITIES + 0.3, RATES, QUALITIES)
     assert (1 + there.percent / 100) * (1 + back.percent / 100) == pytest.approx(1)
-    assert bd_rate(RATES[::-1], QUALITIES[::-1], other, QUALITIES + 0.3) == there
+    assert compare_curves(RATES[::-1], QUALITIES[::-1], other, QUALITIES + 0.3) == there
 
 
 def test_straight_lines_have_the_exact_mean() -> None:
     x = np.linspace(0, 2, 5)
-    assert bd_rate(np.exp(x), x, np.exp(2 * x - 1), x).percent == pytest.approx(0, abs=1e-9)
-    half = bd_rate(np.exp(x), x, np.exp(x[2:] + 0.5), x[2:])
+    assert compare_curves(np.exp(x), x, np.exp(2 * x - 1), x).percent == pytest.approx(0, abs=1e-9)
+    half = compare_curves(np.exp(x), x, np.exp(x[2:] + 0.5), x[2:])
     assert half.percent == pytest.approx(100 * np.expm1(0.5))
 
 
 def test_the_range_of_rates_cuts_both_curves_between_their_points() -> None:
     x = np.linspace(0, 3, 7)  # log rates x and x - 0.5: within 0.5..2, qualities 0.5..2 and 1..2.5
-    result = bd_rate(np.exp(x), x, np.exp(x - 0.5), x, rate_range=(np.exp(0.5), np.exp(2)))
+    result = compare_curves(np.exp(x), x, np.exp(x - 0.5), x, rate_range=(np.exp(0.5), np.exp(2)))
     assert result.percent == pytest.approx(100 * np.expm1(-0.5))
     assert (result.low, result.high) == pytest.approx((1, 2))
     assert result.overlap == pytest.approx(1 / 1.5)
     # What lies outside the range has no influence on straight pieces.
     bent = np.where(x > 2.9, x + 5, x)
-    assert bd_rate(np.exp(bent), x, np.exp(x - 0.5), x, rate_range=(0.1, 2)).percent == pytest.approx(
+    assert compare_curves(np.exp(bent), x, np.exp(x - 0.5), x, rate_range=(0.1, 2)).percent == pytest.approx(
         result.percent
     )
 
 
 def test_curves_that_overlap_too_little_are_refused() -> None:
     with pytest.raises(UsageError, match=r"27\.00 to 38\.00 dB and 47\.00 to 58\.00 dB: an overlap of 0 %"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES + 20)
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES + 20)
     with pytest.raises(UsageError, match="overlap of 36 %, and a BD-rate needs 50 %"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES + 7)
-    assert bd_rate(RATES, QUALITIES, RATES, QUALITIES + 7, least_overlap=0.3).overlap == pytest.approx(4 / 11)
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES + 7)
+    assert compare_curves(RATES, QUALITIES, RATES, QUALITIES + 7, least_overlap=0.3).overlap == pytest.approx(
+        4 / 11
+    )
     with pytest.raises(UsageError, match="has no part in 2 to 3"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES, rate_range=(2, 3))
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES, rate_range=(2, 3))
 
 
 def test_points_that_make_no_curve_are_refused() -> None:
     with pytest.raises(UsageError, match="must grow"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES[::-1])
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES[::-1])
     with pytest.raises(UsageError, match="must grow"):
-        bd_rate(RATES, QUALITIES, RATES[[0, 0, 1, 2, 3]], QUALITIES)
+        compare_curves(RATES, QUALITIES, RATES[[0, 0, 1, 2, 3]], QUALITIES)
     with pytest.raises(UsageError, match="two points"):
-        bd_rate(RATES, QUALITIES, RATES[:1], QUALITIES[:1])
+        compare_curves(RATES, QUALITIES, RATES[:1], QUALITIES[:1])
     with pytest.raises(UsageError, match="positive rates and finite"):
-        bd_rate(RATES, QUALITIES, RATES, np.append(QUALITIES[:-1], np.inf))
+        compare_curves(RATES, QUALITIES, RATES, np.append(QUALITIES[:-1], np.inf))
     with pytest.raises(UsageError, match="positive rates and finite"):
-        bd_rate(RATES, QUALITIES, RATES - 0.1, QUALITIES)
+        compare_curves(RATES, QUALITIES, RATES - 0.1, QUALITIES)
 
 
 growing = st.lists(st.floats(0.01, 10), min_size=2, max_size=9).map(np.cumsum)
@@ -97,7 +100,7 @@ def test_agrees_with_another_implementation() -> None:
                 26 + np.cumsum(rng.uniform(1, 3, count)),
             ]
         expected = bjontegaard.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0)
-        assert bd_rate(*curves, least_overlap=0.01).percent == pytest.approx(expected, abs=1e-6)
+        assert compare_curves(*curves, least_overlap=0.01).percent == pytest.approx(expected, abs=1e-6)
 
 
 def test_bootstrap_of_a_mean_is_as_wide_as_theory_says() -> None:

@@ -150,3 +150,27 @@ def test_the_group(codec) -> None:
     result = codec("encoode")
     assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
     assert "codec --help says more" in result.stderr
+
+
+def test_bench_prints_a_table(codec, photo: Path) -> None:
+    result = codec("bench", "image", photo.parent, "-c", "jpeg,webp")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "1 picture" and lines[-1].startswith("BD-rate of webp against jpeg: PSNR ")
+    records = [
+        json.loads(line)
+        for line in codec("bench", "image", photo.parent, "-c", "jpeg", "--json").stdout.splitlines()
+    ]
+    assert [record["quality"] for record in records] == [5, 10, 15, 25, 50, 75, 90]
+    assert codec("bench", "image", photo.parent, "-q", "high").exit_code == 2
+    assert codec("bench", "image", photo.parent / "absent").exit_code == 1
+    assert codec("bench", "image", photo.parent / "absent").stderr.endswith("absent is not a folder\n")
+
+
+def test_train_refuses_what_cannot_work(codec, tmp_path: Path) -> None:
+    result = codec("train", "image", "--data", tmp_path / "absent", "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "is no folder" in result.stderr
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"")
+    result = codec("train", "image", "--data", tmp_path, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "holds a run already" in result.stderr
