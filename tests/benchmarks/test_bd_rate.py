@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from siglum.benchmarks.bd_rate import bd_rate, pchip
+from siglum.benchmarks import bd_rate as module
+from siglum.benchmarks.bd_rate import Curve, bd_rate, bootstrap, compare_curves
 from siglum.errors import UsageError
 
 RATES = np.array([0.1, 0.2, 0.45, 0.8, 1.5])
@@ -12,49 +17,98 @@ QUALITIES = np.array([27.0, 29.5, 32.0, 34.8, 38.0])
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.3])
 def test_a_constant_factor_is_its_own_bd_rate(factor: float) -> None:
-    result = bd_rate(RATES, QUALITIES, factor * RATES, QUALITIES)
-    assert result == pytest.approx(100 * (factor - 1), abs=1e-9)
+    result = compare_curves(RATES, QUALITIES, factor * RATES, QUALITIES)
+    assert result.percent == pytest.approx(100 * (factor - 1), abs=1e-9)
+    assert (result.overlap, result.low, result.high) == (1.0, 27.0, 38.0)
+    assert bd_rate(RATES, QUALITIES, factor * RATES, QUALITIES) == result.percent
 
 
-def test_swapped_curves_give_the_reciprocal_and_order_does_not_matter() -> None:
+def test_swapped_curves_give_the_reciprocal_and_the_order_of_points_does_not_matter() -> None:
     other = RATES * np.array([0.7, 0.75, 0.8, 0.9, 0.95])
-    there = bd_rate(RATES, QUALITIES, other, QUALITIES + 0.3)
-    back = bd_rate(other, QUALITIES + 0.3, RATES, QUALITIES)
-    assert (1 + there / 100) * (1 + back / 100) == pytest.approx(1)
-    assert bd_rate(RATES[::-1], QUALITIES[::-1], other, QUALITIES + 0.3) == pytest.approx(there)
+    there = compare_curves(RATES, QUALITIES, other, QUALITIES + 0.3)
+    back = compare_curves(other, QUALITIES + 0.3, RATES, QUALITIES)
+    assert (1 + there.percent / 100) * (1 + back.percent / 100) == pytest.approx(1)
+    assert compare_curves(RATES[::-1], QUALITIES[::-1], other, QUALITIES + 0.3) == there
 
 
 def test_straight_lines_have_the_exact_mean() -> None:
-    # log-rates x and 2x - 1 over x in 0..2: the mean difference is 0 over the whole, ln 2 at the end.
     x = np.linspace(0, 2, 5)
-    assert bd_rate(np.exp(x), x, np.exp(2 * x - 1), x) == pytest.approx(0, abs=1e-9)
-    assert bd_rate(np.exp(x), x, np.exp(x[2:] + 0.5), x[2:]) == pytest.approx(100 * np.expm1(0.5))
+    assert compare_curves(np.exp(x), x, np.exp(2 * x - 1), x).percent == pytest.approx(0, abs=1e-9)
+    half = compare_curves(np.exp(x), x, np.exp(x[2:] + 0.5), x[2:])
+    assert half.percent == pytest.approx(100 * np.expm1(0.5))
 
 
-def test_a_range_of_rates_leaves_out_the_rest() -> None:
-    # Above 32 dB the other curve is better, below it is worse; only the upper part is looked at.
-    other = RATES * np.array([2.0, 1.5, 1.0, 0.8, 0.8])
-    whole = bd_rate(RATES, QUALITIES, other, QUALITIES)
-    upper = bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(0.45, 9.0))
-    assert whole > 0 > upper > -20
-    assert bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(0.001, 9.0)) == pytest.approx(whole)
-    with pytest.raises(UsageError, match="no quality in common"):
-        bd_rate(RATES, QUALITIES, other, QUALITIES, rate_range=(5.0, 9.0))
+def test_the_range_of_rates_cuts_both_curves_between_their_points() -> None:
+    x = np.linspace(0, 3, 7)  # log rates x and x - 0.5: within 0.5..2, qualities 0.5..2 and 1..2.5
+    result = compare_curves(np.exp(x), x, np.exp(x - 0.5), x, rate_range=(np.exp(0.5), np.exp(2)))
+    assert result.percent == pytest.approx(100 * np.expm1(-0.5))
+    assert (result.low, result.high) == pytest.approx((1, 2))
+    assert result.overlap == pytest.approx(1 / 1.5)
+    # What lies outside the range has no influence on straight pieces.
+    bent = np.where(x > 2.9, x + 5, x)
+    assert compare_curves(np.exp(bent), x, np.exp(x - 0.5), x, rate_range=(0.1, 2)).percent == pytest.approx(
+        result.percent
+    )
 
 
-def test_pchip_goes_through_its_points_and_stays_between_them() -> None:
-    y = np.log(RATES)
-    assert pchip(QUALITIES, y, QUALITIES) == pytest.approx(y)
-    fine = pchip(QUALITIES, y, np.linspace(27, 38, 500))
-    assert (np.diff(fine) > 0).all()
-    step = pchip(np.arange(4.0), np.array([0.0, 0.0, 1.0, 1.0]), np.linspace(0, 3, 50))
-    assert step.min() >= 0 and step.max() <= 1
+def test_curves_that_overlap_too_little_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"27\.00 to 38\.00 dB and 47\.00 to 58\.00 dB: an overlap of 0 %"):
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES + 20)
+    with pytest.raises(UsageError, match="overlap of 36 %, and a BD-rate needs 50 %"):
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES + 7)
+    assert compare_curves(RATES, QUALITIES, RATES, QUALITIES + 7, least_overlap=0.3).overlap == pytest.approx(
+        4 / 11
+    )
+    with pytest.raises(UsageError, match="has no part in 2 to 3"):
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES, rate_range=(2, 3))
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(UsageError, match="no quality in common"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES + 20)
+def test_points_that_make_no_curve_are_refused() -> None:
     with pytest.raises(UsageError, match="must grow"):
-        bd_rate(RATES, QUALITIES, RATES, QUALITIES[::-1])
-    with pytest.raises(UsageError, match="two or more"):
-        bd_rate(RATES, QUALITIES, RATES[:1], QUALITIES[:1])
+        compare_curves(RATES, QUALITIES, RATES, QUALITIES[::-1])
+    with pytest.raises(UsageError, match="must grow"):
+        compare_curves(RATES, QUALITIES, RATES[[0, 0, 1, 2, 3]], QUALITIES)
+    with pytest.raises(UsageError, match="two points"):
+        compare_curves(RATES, QUALITIES, RATES[:1], QUALITIES[:1])
+    with pytest.raises(UsageError, match="positive rates and finite"):
+        compare_curves(RATES, QUALITIES, RATES, np.append(QUALITIES[:-1], np.inf))
+    with pytest.raises(UsageError, match="positive rates and finite"):
+        compare_curves(RATES, QUALITIES, RATES - 0.1, QUALITIES)
+
+
+growing = st.lists(st.floats(0.01, 10), min_size=2, max_size=9).map(np.cumsum)
+
+
+@settings(deadline=None, max_examples=100)
+@given(x=growing, y=growing)
+def test_a_curve_goes_through_its_points_and_grows(x: np.ndarray, y: np.ndarray) -> None:
+    count = min(len(x), len(y))
+    x, y = x[:count], y[:count] / 10
+    curve = Curve(np.exp(y), x)
+    assert curve(x) == pytest.approx(y)
+    assert (np.diff(curve(np.linspace(x[0], x[-1], 300))) >= -1e-12).all()
+
+
+def test_agrees_with_another_implementation() -> None:
+    bjontegaard = pytest.importorskip("bjontegaard")
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        curves = []
+        for count in rng.integers(4, 9, 2):
+            curves += [
+                np.exp(np.cumsum(rng.uniform(0.2, 0.6, count)) - 2),
+                26 + np.cumsum(rng.uniform(1, 3, count)),
+            ]
+        expected = bjontegaard.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0)
+        assert compare_curves(*curves, least_overlap=0.01).percent == pytest.approx(expected, abs=1e-6)
+
+
+def test_bootstrap_of_a_mean_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    low, high = bootstrap(lambda drawn: float(values[drawn].mean()), len(values), resamples=1000)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+
+
+def test_the_examples_in_the_docstrings() -> None:
+    assert doctest.testmod(module).failed == 0
