@@ -166,7 +166,6 @@ def header(**changes: object) -> Header:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"shape": (32,)}, errors.MalformedHeader),
         ({"shape": (32, 32, 2)}, errors.MalformedHeader),
         ({"dtype": "float32"}, errors.MalformedHeader),
         ({"quality": 256}, errors.MalformedHeader),
