@@ -81,14 +81,18 @@ np.save(sys.argv[2], ImageCodec(threads=int(sys.argv[3])).decode_array(data))
 """
 
 
-def test_other_processes_threads_and_instruction_sets_decode_the_same(photo: np.ndarray, tmp_path: Path) -> None:
+def test_other_processes_threads_and_instruction_sets_decode_the_same(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
     from siglum.kernels import dispatch
 
     codec = ImageCodec(level=110, threads=2)
     path = tmp_path / "photo.sgl"
     path.write_bytes(codec.encode(photo[:256, :320]))
     here = codec.decode_array(path.read_bytes())
-    for isa, threads in zip((*dispatch.available_isas(), dispatch.available_isas()[0]), (1, 2, 1, 2), strict=False):
+    for isa, threads in zip(
+        (*dispatch.available_isas(), dispatch.available_isas()[0]), (1, 2, 1, 2), strict=False
+    ):
         out = tmp_path / f"{isa}-{threads}.npy"
         environment = {**os.environ, "SIGLUM_ISA": isa}
         command = [sys.executable, "-c", SCRIPT, str(path), str(out), str(threads)]
