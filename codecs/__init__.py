@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from siglum.codecs.registry import Registry
 from siglum.errors import UnsupportedInputError, UnsupportedVersion
+from siglum.registry import Registry
 
 CODECS: Registry[Any] = Registry("codec", "siglum.codecs", {"image": "siglum.codecs.image.codec"})
 NAMES = {1: "image"}  # the ids that a header names codecs by; those of other packages are found in CODECS

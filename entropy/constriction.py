@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.entropy.coders import CODERS, Coder
 from siglum.entropy.rans import as_indexes, as_symbols, result_array
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, SiglumError, Truncated
@@ -103,7 +104,11 @@ def _library() -> Any:
     try:
         import constriction
     except ImportError:
-        raise SiglumError(
-            "this coder needs the package constriction: pip install siglum[constriction]"
-        ) from None
+        raise SiglumError("this coder needs the package constriction: pip install constriction") from None
     return constriction
+
+
+@CODERS.register("constriction-ans")
+def coder() -> Coder:
+    """Constriction's ANS under our tables; raises `SiglumError` where the package is absent."""
+    return Coder(Encoder, Decoder)

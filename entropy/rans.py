@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.entropy.coders import CODERS, Coder
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
 
@@ -250,3 +251,9 @@ def _kernels() -> Any:
     from siglum.kernels import _native
 
     return _native
+
+
+@CODERS.register("rans")
+def coder() -> Coder:
+    """The coder of the file format."""
+    return Coder(Encoder, Decoder)

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from siglum.codecs import models
@@ -24,6 +25,27 @@ CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id co
 PRIOR = "prior."
 NETWORK = "model."
 DEFAULT_SKIP = 3  # latents of a table below this (a scale under 0.15) are not coded
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What a model says of itself besides its arrays.
+
+    Attributes
+    ----------
+    preset
+        Sizes of the networks, the fields of `transform.Preset`.
+    skip
+        Latents whose table index is below this are not coded.
+    error_factor
+        Weight of squared errors against bits in the encoder's rounding.
+    network
+        What the integer network of the prior needs besides its tensors.
+    """
+
+    preset: dict[str, int]
+    skip: int
+    error_factor: float
+    network: dict[str, str]
 
 
 class ImageWeights:
@@ -45,11 +67,9 @@ class ImageWeights:
     def __init__(self, tensors: Mapping[str, np.ndarray], identifier: bytes) -> None:
         self._tensors = tensors
         self.id = identifier
-        config = json.loads(bytes(tensors[CONFIG]))
-        self.preset = {name: int(size) for name, size in config["preset"].items()}
-        self.skip = int(config["skip"])
-        self.error_factor = float(config["error_factor"])
-        self.prior = IntegerPrior.from_tensors(_below(tensors, PRIOR), config["network"])
+        config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
+        self.preset, self.skip, self.error_factor = config.preset, config.skip, config.error_factor
+        self.prior = IntegerPrior.from_tensors(_below(tensors, PRIOR), config.network)
         self.offsets = np.asarray(tensors["offsets"], np.float32)
         self.hyper_bound = integer_prior.HYPER_BOUND
         if self.offsets.shape != (self.prior.scales, OFFSET_CLASSES):
@@ -102,16 +122,9 @@ def collect(
     error_factor: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
-    config = {
-        "preset": model.preset.to_dict(),
-        "skip": skip,
-        "error_factor": error_factor,
-        "network": prior.network.metadata(),
-    }
+    config = Config(model.preset.to_dict(), skip, error_factor, prior.network.metadata())
     tensors: dict[str, np.ndarray] = {
-        CONFIG: np.frombuffer(
-            json.dumps(config, sort_keys=True, separators=(",", ":")).encode(), np.uint8
-        ).copy(),
+        CONFIG: np.frombuffer(msgspec.json.encode(config), np.uint8).copy(),
         "offsets": offsets.astype(np.float32),
     }
     for name, tensor in model.state_dict().items():
@@ -137,7 +150,7 @@ def _load(path: Path, identifier: str, model: models.Model) -> ImageWeights:
     tensors = models.load(model)
     try:
         return ImageWeights(tensors, bytes.fromhex(identifier))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
         raise UnknownModel(f"{path} is no model of the image codec ({error}); install it again") from error
 
 

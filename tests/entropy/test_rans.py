@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.entropy import rans
+from siglum.entropy.coders import CODERS
 from siglum.entropy.gaussian import GAUSSIAN_SCALES, gaussian_tables
 from siglum.entropy.tables import Tables, normalise
 from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
@@ -268,3 +269,20 @@ def test_importing_the_coder_does_not_import_torch():
         "import sys, siglum.entropy; assert 'torch' not in sys.modules and 'constriction' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", CODERS.names())
+def test_every_coder_gives_back_all_steps(name: str) -> None:
+    coder, bank = CODERS.get(name), gaussian_tables()
+    random = np.random.default_rng(5)
+    steps = []
+    for shape in ((3, 7), (0,), (500,), (1,)):
+        indexes = random.integers(0, len(bank), shape).astype(np.uint8)
+        steps.append((indexes, np.rint(random.normal(size=shape) * 20).astype(np.int32)))
+    encoder = coder.encoder()
+    for indexes, symbols in steps:
+        encoder.push(symbols, bank, indexes)
+    decoder = coder.decoder(encoder.finish())
+    for indexes, symbols in steps:
+        assert np.array_equal(decoder.decode(bank, indexes), symbols)
+    decoder.finish()

@@ -5,9 +5,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from siglum.codecs import registry as module
-from siglum.codecs.registry import Registry
+from siglum import registry as module
 from siglum.errors import UnknownCodecError, UsageError
+from siglum.registry import Registry
 
 
 class Thing:
@@ -83,7 +83,7 @@ def test_modules_are_imported_at_first_use(tmp_path, monkeypatch: pytest.MonkeyP
         "import registry_home\n@registry_home.things.register('lazy')\nclass Lazy:\n    pass\n"
     )
     (tmp_path / "registry_home.py").write_text(
-        "from siglum.codecs.registry import Registry\n"
+        "from siglum.registry import Registry\n"
         "things = Registry('thing', modules={'lazy': 'lazily_registered'})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
