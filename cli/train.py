@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -31,6 +32,8 @@ def train() -> None:
 @click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
 @click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
 @click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
+@click.option("--from", "start", metavar="MODEL", help="Begin with the weights of an installed model.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
 @batch.threads_option
 def image(
@@ -41,13 +44,16 @@ def image(
     batch_size: int,
     crop: int,
     seed: int,
+    name: str,
+    start: str | None,
     resume: bool,
     threads: int | None,
 ) -> None:
     """Train the image codec from scratch, or go on with a run that was interrupted.
 
-    The run keeps its last checkpoint (last.pt), the moving average of the weights (ema.pt) and the validation
-    curve (curve.jsonl) in its folder; stop it with Ctrl-C at any time.
+    The run keeps its last checkpoint (last.pt) and the validation curve (curve.jsonl) in its folder; stop it with
+    Ctrl-C at any time. When the hours are over it writes model.safetensors and its card, which `codec models add`
+    installs.
 
     \b
     Examples:
@@ -68,4 +74,13 @@ def image(
     if threads is not None:
         torch.set_num_threads(threads)
     recipe = training.Recipe(preset=preset, hours=hours, batch=batch_size, crop=crop, seed=seed)
-    training.main(Path(data), Path(out), recipe, resume, log=lambda line: complain(str(line), "train: "))
+    training.main(
+        Path(data),
+        Path(out),
+        recipe,
+        resume,
+        log=lambda line: complain(str(line), "train: "),
+        name=name,
+        start=start,
+        command=" ".join(["codec", *sys.argv[1:]]),
+    )

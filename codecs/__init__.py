@@ -45,7 +45,8 @@ def codec_of_array(array: NDArray[Any]) -> str:
     UnsupportedInputError
         If none does.
     """
-    shape, kind = getattr(array, "shape", ()), str(getattr(array, "dtype", type(array).__name__))
+    shape: tuple[int, ...] = getattr(array, "shape", ())
+    kind = str(getattr(array, "dtype", type(array).__name__))
     if kind == "uint8" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         return "image"
     raise UnsupportedInputError(

@@ -71,7 +71,7 @@ def inspect(source: bytes | str | PathLike[str]) -> Info:
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     reader = container.Reader(data)
     header = reader.header
-    chunks = tuple(
+    chunks: tuple[dict[str, Any], ...] = tuple(
         {"type": _type_name(chunk.type), "sequence": chunk.sequence, "bytes": len(chunk.payload)}
         for chunk in reader.chunks()
     )
@@ -86,7 +86,7 @@ def inspect(source: bytes | str | PathLike[str]) -> Info:
         shape=header.shape,
         dtype=header.dtype,
         quality=header.quality,
-        lossless=(header.extra.get(17) == 1) if picture else None,
+        lossless=bool(header.extra.get(17) == 1) if picture else None,
         file_bytes=len(data),
         payload_bytes=sum(chunk["bytes"] for chunk in chunks if chunk["type"] in samples),
         bits_per_element=8 * len(data) / max(positions, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,9 @@ LEVELS = tuple(range(8, 256, 31))  # levels that the offsets are fitted over
 ERROR_FACTORS = (1.0, 1.4, 2.0, 3.0)  # candidates for the weight of an error against a bit
 
 
-def build(model: ImageModel, pictures: Sequence[np.ndarray], log: object = print) -> dict[str, np.ndarray]:
+def build(
+    model: ImageModel, pictures: Sequence[np.ndarray], log: Callable[[str], None] = print
+) -> dict[str, np.ndarray]:
     """The tensors of a trained model, calibrated on training pictures.
 
     Parameters
@@ -39,8 +41,7 @@ def build(model: ImageModel, pictures: Sequence[np.ndarray], log: object = print
         tensors = weights.collect(model, integers, offsets, error_factor=factor)
         candidate = ImageWeights(tensors, models.model_id(tensors))
         cost = mean_log_cost(candidate, pictures, LEVELS[1::2])
-        if callable(log):
-            log(f"error factor {factor}: mean log cost {cost:.5f}")
+        log(f"error factor {factor}: mean log cost {cost:.5f}")
         if best is None or cost < best[0]:
             best = (cost, tensors)
     assert best is not None
@@ -75,8 +76,9 @@ def mean_log_cost(model: ImageWeights, pictures: Sequence[np.ndarray], levels: I
         total = 0.0
         for pixels in pictures:
             coded, latents = lossy.encode(model, pixels, level, 2)
-            out = lossy.synthesise(model, latents, level, *pixels.shape[:2], 2)
-            rate = 8 * sum(len(tile.payload) for tile in coded) / (pixels.shape[0] * pixels.shape[1])
+            height, width = pixels.shape[:2]
+            out = lossy.synthesise(model, latents, level, height, width, 2)
+            rate = 8 * sum(len(tile.payload) for tile in coded) / (height * width)
             error = float(np.mean((out.astype(np.float32) - pixels) ** 2))
             total += rate + trade * error
         costs.append(math.log(total / len(pictures)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from siglum.codecs.image.transform import Depthwise as Depthwise3x3
-    from siglum.codecs.image.transform import ImageModel
+    from siglum.codecs.image.transform import ImageModel, QualityGain
 
 ANCHOR_STEP = 32  # levels between two anchors of the quality biases
 ACTIVATION_UNIT = 1024  # integers per unit of a real activation
@@ -142,7 +142,7 @@ def export(model: ImageModel) -> IntegerPrior:
         return tensor.detach().double().numpy()
 
     def pointwise(
-        layer: nn.Linear, quality: nn.Module | None, scale: float = unit, fold: np.ndarray | None = None
+        layer: nn.Linear, quality: QualityGain | None, scale: float = unit, fold: np.ndarray | None = None
     ) -> None:
         rows, bias = array(layer.weight), array(layer.bias)
         anchors = np.zeros((1, len(bias))) if quality is None else array(quality.anchors)
@@ -151,8 +151,9 @@ def export(model: ImageModel) -> IntegerPrior:
             gain, offset = fold
             rows, bias, anchors = rows * gain[:, None], (bias + offset) * gain, anchors * gain
         middle = anchors.mean(axis=0)
-        layers.append(quantize_pointwise(rows, bias + middle, scale, unit, low, top))
-        step = layers[-1].multiplier / 2.0 ** layers[-1].shift * unit  # one accumulator step in real units
+        made = quantize_pointwise(rows, bias + middle, scale, unit, low, top)
+        layers.append(made)
+        step = made.multiplier / 2.0**made.shift * unit  # one step of the accumulator in real units
         integers = np.rint((anchors - middle) / np.maximum(step, 1e-12)).clip(-(2**28), 2**28)
         biases.append(None if quality is None else integers.astype(np.int32))
 

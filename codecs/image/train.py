@@ -24,7 +24,6 @@ from siglum.codecs.image.transform import (
     PATCH,
     PRESETS,
     ImageModel,
-    gaussian_bits,
     lambda_of,
     space_to_depth,
 )
@@ -45,7 +44,7 @@ class Recipe:
     warmup_steps: int = 200
     cooldown: float = 0.35  # part of the hours over which the rate falls to zero
     quantise_from: float = 0.7  # part of the hours after which the prior trains with 8-bit weights
-    ema: float = 0.9995
+    ema: float = 0.998
     level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
     seed: int = 1
 
@@ -63,7 +62,8 @@ def principal_components(sampler: CropSampler, count: int, crops: int = 384) -> 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon (Jordan 2024) for the hidden matrices, AdamW for everything else; or AdamW alone."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         hidden = parameter.ndim == 2 and ".blocks" in name
         (matrices if hidden and recipe.optimizer == "muon" else others).append(parameter)
@@ -136,7 +136,7 @@ def training_loss(
 
 
 class Trainer:
-    """One training run in a folder: `last.pt` to resume from, `ema.pt` to export, `curve.jsonl`."""
+    """One training run in a folder: `last.pt` to resume from, `curve.jsonl`."""
 
     def __init__(self, recipe: Recipe, data: Path, out: Path, log: Callable[[str], None] = print) -> None:
         self.recipe, self.out, self.log = recipe, out, log
@@ -151,7 +151,16 @@ class Trainer:
         self.average = ImageModel(self.model.preset)
         self.average.load_state_dict(self.model.state_dict())
         self.step, self.seconds = 0, 0.0
+        self.data_note = f"{len(train)} pictures of {data}"
         self.log(f"{len(train)} pictures to train on, {len(self.pictures)} crops to validate on")
+
+    def begin_from(self, name: str) -> None:
+        """Start from installed weights of the same preset, with fresh optimisers and a new warm-up."""
+        from siglum.codecs.image.weights import load_by_name
+
+        state = load_by_name(name).model.state_dict()
+        self.model.load_state_dict(state)
+        self.average.load_state_dict(state)
 
     def resume(self, checkpoint: Path) -> None:
         """Continue from a checkpoint of an earlier run (a file written by `save`)."""
@@ -238,16 +247,69 @@ class Trainer:
         self.save()
 
 
+def write_model(trainer: Trainer, name: str, command: str) -> Path:
+    """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
+    from siglum.codecs.image import export, weights
+
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
+    path = trainer.out / "model.safetensors"
+    curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
+    middle = [(line["step"], line["hours"], line["validation"][1]) for line in curve]
+    card = {
+        "name": name,
+        "codec": "image",
+        "licence": "Apache-2.0",
+        "command": command,
+        "data": trainer.data_note,
+        "recipe": asdict(trainer.recipe),
+        "steps": trainer.step,
+        "hours": round(trainer.seconds / 3600, 3),
+        "torch": torch.__version__,
+        "validation": curve[-1]["validation"],
+        "curve": [[step, hours, row["bpp"], row["psnr"]] for step, hours, row in middle],
+    }
+    identifier = weights.save(tensors, path, card)
+    trainer.log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
+    return path
+
+
 def main(
-    data: Path, out: Path, recipe: Recipe, resume: bool = False, log: Callable[[str], None] = print
-) -> ImageModel:
-    """Train and return the averaged model. With `resume`, go on from `out/last.pt` where it exists."""
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+    *,
+    name: str = "mine",
+    start: str | None = None,
+    command: str = "",
+) -> Path:
+    """Train, then export.
+
+    Parameters
+    ----------
+    data
+        Folder of pictures.
+    out
+        Folder of the run.
+    resume
+        Go on from `out/last.pt` where it exists.
+    name
+        The model's name in its card.
+    start
+        Name of installed weights to begin from, with fresh optimisers; None: from principal components.
+    command
+        What to note in the card.
+
+    Returns
+    -------
+    The path of the exported weights.
+    """
     trainer = Trainer(recipe, data, out, log)
+    if start is not None:
+        trainer.begin_from(start)
     if resume and (out / "last.pt").exists():
         trainer.resume(out / "last.pt")
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     trainer.run()
-    return trainer.average
-
-
-__all__ = ["Recipe", "Trainer", "gaussian_bits", "main", "principal_components", "validate"]
+    return write_model(trainer, name, command)

@@ -134,7 +134,7 @@ def lambda_of(level: Tensor) -> Tensor:
 
 
 def quantisation_step(level: Tensor) -> Tensor:
-    """The uniform step (samples in 0..1) that suits a level at high rate: D = step^2/12, dR/dD fixed by lambda."""
+    """The uniform step (samples in 0..1) that suits a level at high rate: D = step^2 / 12, dR/dD by lambda."""
     return torch.sqrt(18.0 / (lambda_of(level) * math.log(2.0))) / 255.0
 
 
@@ -289,6 +289,7 @@ class ImageModel(nn.Module):
         self.gain = QualityGain(preset.latent, start)  # log of 1 / step
         self.inverse_gain = QualityGain(preset.latent, -start)
         self.hyper_scale = QualityGain(preset.hyper)  # log scale of the hyperlatents
+        self.deviation: Tensor
         self.register_buffer("deviation", torch.ones(preset.latent))
 
     @torch.no_grad()

@@ -18,6 +18,8 @@ class UsageError(SiglumError, ValueError):
 class UnsupportedInputError(SiglumError):
     """The input is not something that siglum can encode (not a picture, an unknown type, too large)."""
 
+    exit_code = 3
+
 
 class UnknownCodecError(SiglumError, LookupError):
     """No codec, quantizer or coder of that name is registered."""

@@ -1,0 +1,95 @@
+"""Tiles and windows: where a picture is cut must not show, and symbols must be the same everywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from siglum.codecs.image import lossy, windows
+from siglum.codecs.image.codec import ImageCodec
+from siglum.codecs.image.weights import load_by_name
+
+
+def levels_apart(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.max(np.abs(one.astype(int) - other)))
+
+
+def test_windows_give_what_one_pass_gives(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = load_by_name("small")
+    picture = photo[:333, :417]
+    with windows.threads(1):
+        whole = windows.analyse(weights.model, picture, 120)
+        monkeypatch.setattr(windows, "WINDOW", 7)
+        parts = windows.analyse(weights.model, picture, 120)
+        assert np.allclose(parts, whole, atol=2e-3)
+        latents = np.rint(whole)
+        cut = windows.synthesise(weights.model, latents, 120, 333, 417)
+        monkeypatch.setattr(windows, "WINDOW", 1000)
+        assert levels_apart(cut, windows.synthesise(weights.model, latents, 120, 333, 417)) <= 1
+
+
+def test_tiles_show_no_seam(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = ImageCodec(level=140, lossless=False)
+    whole = codec.decode_array(codec.encode(photo))
+    monkeypatch.setattr(lossy, "TILED_ABOVE", 1000)
+    monkeypatch.setattr(lossy, "TILE", 12)
+    assert len(lossy.tiles(*photo.shape[:2])) == 12
+    tiled = codec.decode_array(codec.encode(photo))
+    error = np.mean((tiled.astype(float) - photo) ** 2)
+    assert error == pytest.approx(np.mean((whole.astype(float) - photo) ** 2), rel=0.03)
+    seam, elsewhere = tiled[:, 191:193].astype(int), tiled[:, 180:182].astype(int)
+    steps = [np.mean(np.abs(np.diff(part, axis=1))) for part in (seam, elsewhere)]
+    source = [np.mean(np.abs(np.diff(photo[:, a : a + 2].astype(int), axis=1))) for a in (191, 180)]
+    assert steps[0] - source[0] < steps[1] - source[1] + 0.5
+
+
+def test_symbols_are_checked(photo: np.ndarray) -> None:
+    from siglum.errors import ChecksumMismatch
+
+    weights = load_by_name("small")
+    coded, _ = lossy.encode(weights, photo[:64, :80], 100, 1)
+    damaged = lossy.Tile(coded[0].payload, coded[0].symbols_crc ^ 1)
+    with pytest.raises(ChecksumMismatch):
+        lossy.decode_tile(weights, damaged, (4, 5), 100, 1)
+
+
+def test_identical_symbols_give_identical_payloads(photo: np.ndarray) -> None:
+    weights = load_by_name("small")
+    random = np.random.default_rng(0)
+    z = random.integers(-3, 4, (2, 2, weights.preset["hyper"])).astype(np.int16)
+    payloads = set()
+    for threads in (1, 2):
+        _, index = lossy.predict(weights, z, 90, (7, 8), threads)
+        symbols = random.integers(0, 1, index.shape).astype(np.int32)
+        payloads.add(lossy.encode_symbols(weights, z, symbols, index, 90))
+    assert len(payloads) == 1
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from siglum.codecs.image.codec import ImageCodec
+data = Path(sys.argv[1]).read_bytes()
+np.save(sys.argv[2], ImageCodec(threads=int(sys.argv[3])).decode_array(data))
+"""
+
+
+def test_other_processes_threads_and_instruction_sets_decode_the_same(photo: np.ndarray, tmp_path: Path) -> None:
+    from siglum.kernels import dispatch
+
+    codec = ImageCodec(level=110, threads=2)
+    path = tmp_path / "photo.sgl"
+    path.write_bytes(codec.encode(photo[:256, :320]))
+    here = codec.decode_array(path.read_bytes())
+    for isa, threads in zip((*dispatch.available_isas(), dispatch.available_isas()[0]), (1, 2, 1, 2), strict=False):
+        out = tmp_path / f"{isa}-{threads}.npy"
+        environment = {**os.environ, "SIGLUM_ISA": isa}
+        command = [sys.executable, "-c", SCRIPT, str(path), str(out), str(threads)]
+        subprocess.run(command, check=True, env=environment)  # the symbols' checksum is verified inside
+        assert levels_apart(np.load(out), here) <= 1
