@@ -96,7 +96,7 @@ def validate(
     for level in levels:
         rates, ratios = [], []
         for picture in pictures:
-            x = torch.from_numpy(picture).float()[None] / 255.0
+            x = torch.from_numpy(picture.astype(np.float32))[None] / 255.0
             batch = torch.full((1,), float(level))
             out, bits_y, bits_z = model(x, batch, noise=False)
             error = torch.mean((torch.round(out.clamp(0, 1) * 255) - x * 255) ** 2).item()

@@ -46,7 +46,9 @@ def test_integer_network_agrees_with_its_float_twin(weights: ImageWeights) -> No
         twin = weights.model.hyper_synthesis
         twin.quantised = True
         with torch.no_grad():
-            expected, log_scale = twin(torch.from_numpy(z.astype(np.float32))[None], torch.tensor([float(level)]))
+            expected, log_scale = twin(
+                torch.from_numpy(z.astype(np.float32))[None], torch.tensor([float(level)])
+            )
         real = expected[0].numpy() * prior.ACTIVATION_UNIT
         assert np.mean(np.abs(mean - real.clip(-(2**15), 2**15 - 1))) < 0.02 * prior.ACTIVATION_UNIT
         from siglum.codecs.image.transform import LOG_SCALE_STEP, SCALE_LOW

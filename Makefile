@@ -1,0 +1,45 @@
+# `make help` lists what there is. PYTHON picks the interpreter that the environment is made with.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DATA   ?= ../shared/data/images/kodak
+SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmarks src -type f \
+             \( -name '*.py' -o -name '*.cpp' -o -name '*.hpp' -o -name '*.inc' -o -name '*.npy' \
+             -o -name '*.safetensors' -o -name '*.json' \) 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml CMakeLists.txt constraints.txt $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the best JPEG of the same quality
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed  ## all tests but the slow ones, and the examples in the docstrings
+	@$(BIN)/python -m pytest -m "not slow" tests
+	@$(BIN)/python -m pytest -q --doctest-modules --pyargs siglum.errors siglum.entropy siglum.codecs siglum
+
+slow: $(VENV)/.installed  ## the tests that take long or much memory
+	@$(BIN)/python -m pytest -m slow tests
+
+lint: $(VENV)/.installed  ## style, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@cd src && ../$(BIN)/mypy --config-file ../pyproject.toml -p siglum
+
+format:  ## put the sources into house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.installed  ## rate and distortion over DATA=folder, and the entropy coder's speed
+	@$(BIN)/codec bench image $(DATA)
+	@$(BIN)/python -m siglum.benchmarks.entropy
+
+clean:  ## remove the environment and everything built
+	@rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,108 @@
+"""What every registered codec must do. A codec joins by a sample array here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import siglum
+from siglum import codecs, errors
+
+
+def wave(shape: tuple[int, ...]) -> np.ndarray:
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    planes = [
+        127 + 90 * np.sin(rows / (7 + c)) * np.cos(columns / (5 + c)) for c in range(int(np.prod(shape[2:])))
+    ]
+    return np.stack(planes, -1).reshape(shape).astype(np.uint8)
+
+
+SAMPLES = {"image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))]}
+CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
+
+SCRIPT = """
+import hashlib, sys
+from pathlib import Path
+import siglum
+out = siglum.decode(Path(sys.argv[1]).read_bytes(), threads=int(sys.argv[2]))
+print(out.shape, out.dtype, out.astype(int).sum())
+"""
+
+
+def test_every_codec_of_this_package_has_a_sample() -> None:
+    assert set(codecs.NAMES.values()) == set(SAMPLES)
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_round_trip_by_header_alone(name: str, case: int) -> None:
+    array = SAMPLES[name][case]
+    assert codecs.codec_of_array(array) == name
+    out = siglum.decode(siglum.encode(array))
+    assert (out.shape, out.dtype) == (array.shape, array.dtype)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_config_round_trips(name: str) -> None:
+    codec = codecs.get(name)
+    settings = json.loads(json.dumps(codec.config.to_dict()))
+    assert codecs.get(name, **settings).config == codec.config
+    assert codecs.name_of_id(codec.id) == name
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_the_same_bytes_from_the_same_codec(name: str, case: int) -> None:
+    digests = {
+        hashlib.sha256(codecs.get(name, threads=1).encode(SAMPLES[name][case])).digest() for _ in range(2)
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_other_processes_and_thread_counts_decode_the_same(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "sample.sgl"
+    path.write_bytes(siglum.encode(SAMPLES[name][0]))
+    here = siglum.decode(path.read_bytes()).astype(int)
+    for threads in ("1", "2"):
+        command = [sys.executable, "-c", SCRIPT, str(path), threads]
+        printed = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ.copy()
+        ).stdout
+        shape, total = printed.split(") ")[0] + ")", int(printed.split()[-1])
+        assert shape == str(here.shape)
+        assert (
+            abs(total - here.sum()) <= here.size
+        )  # within one level; symbols are checked by their CRC inside
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_every_flipped_bit_and_every_cut_is_an_error(name: str, case: int) -> None:
+    data = siglum.encode(SAMPLES[name][case])
+    random = np.random.default_rng(0)
+    for place in range(min(len(data), 64)):
+        with pytest.raises(errors.BitstreamError):
+            siglum.decode(data[:place])
+    for place in random.integers(0, len(data), 40):
+        with pytest.raises(errors.BitstreamError):
+            siglum.decode(data[:place])
+        bad = bytearray(data)
+        bad[place] ^= 1 << random.integers(8)
+        with pytest.raises(errors.BitstreamError):
+            siglum.decode(bytes(bad))
+
+
+def test_unknown_names_and_ids() -> None:
+    with pytest.raises(errors.UnknownCodecError, match="image"):
+        siglum.encode(SAMPLES["image"][0], codec="imag")
+    from siglum.codecs.container import Chunk, ChunkType, Header, write
+
+    data = write(Header(100, 0, b"", (4,), "uint8"), [Chunk(ChunkType.DATA, 0, b"x")])
+    with pytest.raises(errors.UnsupportedVersion):
+        siglum.decode(data)
+    assert siglum.inspect(data).codec is None
