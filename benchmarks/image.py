@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +71,11 @@ def choose(names: Iterable[str], levels: Sequence[int] = LEVELS, threads: int | 
 
 
 def run(
-    folder: Path | str, coders: Sequence[Coder], cache: Path | None = None, limit: int | None = None
+    folder: Path | str,
+    coders: Sequence[Coder],
+    cache: Path | None = None,
+    limit: int | None = None,
+    progress: Callable[[list[Path]], Iterable[Path]] = iter,
 ) -> Iterator[Row]:
     """Measure every picture below a folder with every coder; rows come as they are measured.
 
@@ -85,6 +89,8 @@ def run(
         File of JSON lines with rows of the peers, so that they are measured once.
     limit
         Only so many pictures, in the order of their paths.
+    progress
+        Passes the paths on, and may show how many are done.
 
     Raises
     ------
@@ -94,7 +100,7 @@ def run(
         If the cache is something else.
     """
     kept, warm = Cache(cache), WarmUp()
-    for path in find_images(folder)[:limit]:
+    for path in progress(find_images(folder)[:limit]):
         yield from measure(path.name, load_rgb(path), coders, kept, warm)
 
 

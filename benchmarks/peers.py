@@ -52,8 +52,8 @@ def peers() -> dict[str, Coder]:
     JPEG's tables are optimised and its scans progressive: Pillow's defaults cost it a ninth of the rate.
     """
     jpeg = {"optimize": True, "progressive": True, "subsampling": "4:2:0"}
-    # One thread, as JPEG and WebP have, so that speeds compare and the bytes are the same on every machine; no
-    # tiles, which serve threads and cost a small picture 1 or 2 % of the rate.
+    # One thread, as JPEG and WebP have, so that speeds compare and the bytes do not depend on the machine;
+    # no tiles, which serve threads and cost a small picture 1 or 2 % of the rate.
     avif = {"speed": 6, "subsampling": "4:2:0", "max_threads": 1, "autotiling": False}
     listed = [
         _peer("jpeg", (5, 10, 15, 25, 50, 75, 90), jpeg, _jpeg_version()),

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from siglum.cli import batch
-from siglum.cli.output import print_json
+from siglum.cli.output import Reporter, print_json
 
 
 @click.group(short_help="Rate, distortion and speed over a folder.", no_args_is_help=True)
@@ -59,8 +59,9 @@ def image(
     chosen = benchmark.LEVELS if levels is None else _levels(levels)
     coders = benchmark.choose([name.strip() for name in codecs.split(",") if name.strip()], chosen, threads)
     click.echo(describe(f"{folder}, RGB, whole files"), err=True)
+    kept = None if cache is None else Path(cache)
     rows = []
-    for row in benchmark.run(folder, coders, Path(cache) if cache else None, limit):
+    for row in benchmark.run(folder, coders, kept, limit, Reporter(as_json).progress):
         if as_json:
             print_json(asdict(row))
         rows.append(row)
