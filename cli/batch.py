@@ -61,12 +61,6 @@ quiet_option = click.option("--quiet", is_flag=True, help="No closing lines, no 
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger pictures.  [default: 268435456]"
 )
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu"]),
-    default="auto",
-    help="Where networks run; this version has the cpu only.",
-)
 output_options = options(
     click.option("-o", "--output", metavar="OUT", help="The file to write, or - for standard output."),
     click.option(

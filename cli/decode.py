@@ -28,7 +28,6 @@ DEFAULT_FORMAT = "png"
     help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
 )
 @batch.threads_option
-@batch.device_option
 @batch.max_pixels_option
 @batch.json_option
 @batch.quiet_option
@@ -41,7 +40,6 @@ def decode(
     recursive: bool,
     chosen: str | None,
     threads: int | None,
-    device: str,
     max_pixels: int | None,
     as_json: bool,
     quiet: bool,

@@ -70,7 +70,6 @@ class EncodeSettings:
 @click.option("--keep-metadata", is_flag=True, help="Keep all of EXIF and XMP, not only the orientation.")
 @click.option("--psnr", "measure_psnr", is_flag=True, help="Decode what was written and report its PSNR.")
 @batch.threads_option
-@batch.device_option
 @batch.max_pixels_option
 @batch.json_option
 @batch.quiet_option
@@ -90,7 +89,6 @@ def encode(
     keep_metadata: bool,
     measure_psnr: bool,
     threads: int | None,
-    device: str,
     max_pixels: int | None,
     as_json: bool,
     quiet: bool,

@@ -152,7 +152,6 @@ def test_a_psnr_out_of_reach_is_lossless_or_an_error(codec, photo: Path) -> None
         ["--target", "vmaf=90"],
         ["-T", "0"],
         ["-c", "imgae"],
-        ["--device", "cuda"],
         ["--no-such-option"],
         ["-o", "a.sgl", "--out-dir", "b"],
     ],
