@@ -7,17 +7,14 @@ little, and is only printed after the decoded symbols were compared.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from time import thread_time
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from siglum.benchmarks.machine import describe
 from siglum.entropy import GAUSSIAN_SCALES, Tables, gaussian_tables, rans
 from siglum.entropy import constriction as research
 from siglum.errors import SiglumError
@@ -98,25 +95,6 @@ def measure(
     return symbols.size / encoding / 1e6, symbols.size / decoding / 1e6, len(payload)
 
 
-def machine() -> str:
-    """Processor, versions and instruction set, a line each."""
-    from siglum.kernels import dispatch
-
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    packages = [f"Python {platform.python_version()}"]
-    for package in ("siglum", "numpy", "constriction"):
-        try:
-            packages.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            packages.append(f"no {package}")
-    return (
-        f"machine   {name}, {os.cpu_count()} CPUs\n"
-        f"versions  {', '.join(packages)}\n"
-        f"ISA       {dispatch.isa()} (the coder itself is plain C++)"
-    )
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="time the entropy coder")
@@ -126,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     count, repeats = arguments.symbols, arguments.repeats
 
-    print(machine())
+    print(describe("the coder itself is plain C++", ("siglum", "numpy", "constriction")))
     print(f"measure   1 thread, {count} int32 symbols, least of {repeats} thread CPU times, through Python")
     print("constriction as siglum.entropy.constriction uses it: one i.i.d. call a table, escapes aside\n")
     print("tables    bits  coder         encode     decode     bits/symbol  over tables  over source")
@@ -165,13 +143,6 @@ def _mass(scale: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def _entropy(scale: float) -> float:
     mass = _mass(scale)[1]
     return -float((mass * np.log2(np.maximum(mass, 1e-300))).sum())
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

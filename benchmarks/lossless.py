@@ -1,15 +1,14 @@
 """Lossless picture sizes and speed: ``python -m siglum.benchmarks.lossless FOLDER``.
 
-Each picture of the folder is encoded as lossless strips and compared with optimised PNG and lossless WebP
-from Pillow, the strongest settings of both. Sizes are whole payloads of strips, plus 64 bytes for a file's
-frame. Speed is megapixels a second on one thread, best of several runs, of our encoder and decoder.
+Each picture of the folder becomes a whole file and is compared with optimised PNG and lossless WebP from
+Pillow, the strongest settings of both. Speed is megapixels a second on one thread, best of several runs, of
+our encoder and decoder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -19,15 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import PIL
-from numpy.typing import NDArray
 from PIL import Image, features
 
-from siglum.codecs.image.lossless import decode_strip, encode_strip
-from siglum.kernels import dispatch
-
-FRAME_BYTES = 64
-SUFFIXES = (".png", ".ppm", ".pgm", ".webp", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+from siglum.benchmarks.machine import describe
+from siglum.codecs.image.codec import ImageCodec
+from siglum.datasets.images import find_images
 
 Result = TypeVar("Result")
 
@@ -45,40 +40,33 @@ class Row:
     decode_mps: float
 
 
-def measure(path: Path, strip_rows: int, repeats: int, downscale: int) -> Row:
+def measure(path: Path, repeats: int, downscale: int) -> Row:
     """Encode, decode, compare and time one picture.
 
     Raises
     ------
     RuntimeError
-        If a strip does not come back exactly.
+        If the picture does not come back exactly.
     """
     with Image.open(path) as opened:
         picture = opened.convert("RGBA" if "A" in opened.getbands() else "L" if opened.mode == "L" else "RGB")
     if downscale > 1:
         picture = picture.reduce(downscale)
-    pixels = np.atleast_3d(np.asarray(picture))
-    height, width, channels = pixels.shape
-    rows = strip_rows or height
-    strips = [np.ascontiguousarray(pixels[y : y + rows]) for y in range(0, height, rows)]
-
-    encode_seconds, payloads = _best(lambda: [encode_strip(strip) for strip in strips], repeats)
-
-    def decode() -> list[NDArray[np.uint8]]:
-        return [decode_strip(p, len(s), width, channels) for p, s in zip(payloads, strips, strict=True)]
-
-    decode_seconds, decoded = _best(decode, repeats)
-    if not np.array_equal(np.concatenate(decoded), pixels):
+    pixels = np.asarray(picture)
+    codec = ImageCodec(lossless=True, threads=1)
+    encode_seconds, data = _best(lambda: codec.encode(pixels), repeats)
+    decode_seconds, decoded = _best(lambda: codec.decode_array(data), repeats)
+    if not np.array_equal(decoded, pixels):
         raise RuntimeError(f"{path} does not come back")
-    megapixels = height * width / 1e6
+    count = picture.width * picture.height
     return Row(
         path.name,
-        height * width,
+        count,
         _saved(picture, "PNG", optimize=True, compress_level=9),
         _saved(picture, "WEBP", lossless=True, method=6, quality=100, exact=True),
-        FRAME_BYTES + sum(len(payload) for payload in payloads),
-        megapixels / encode_seconds,
-        megapixels / decode_seconds,
+        len(data),
+        count / 1e6 / encode_seconds,
+        count / 1e6 / decode_seconds,
     )
 
 
@@ -96,24 +84,6 @@ def _saved(picture: Image.Image, form: str, **options: object) -> int:
     file = BytesIO()
     picture.save(file, form, **options)
     return file.tell()
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def machine() -> str:
-    """One line: processor, instruction set, versions."""
-    return (
-        f"{_processor()}, isa {dispatch.isa()}, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"Pillow {PIL.__version__}, libwebp {features.version('webp')}, zlib {features.version('zlib')}"
-    )
 
 
 def table(rows: list[Row]) -> str:
@@ -147,18 +117,18 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m siglum.benchmarks.lossless", description="Lossless sizes against PNG and WebP."
     )
     parser.add_argument("folder", type=Path, help="folder of pictures")
-    parser.add_argument("--strip-rows", type=int, default=0, help="rows of a strip; 0: the whole picture")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the best counts")
     parser.add_argument(
         "--downscale", type=int, default=1, help="shrink first: hides the blocks of JPEG sources"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a picture instead of the table")
     options = parser.parse_args(arguments)
-    paths = sorted(p for p in options.folder.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths or options.repeats < 1 or options.downscale < 1 or options.strip_rows < 0:
-        parser.error(f"no pictures in {options.folder}" if not paths else "numbers must be positive")
-    print(machine(), file=sys.stderr)
-    rows = [measure(path, options.strip_rows, options.repeats, options.downscale) for path in paths]
+    if options.repeats < 1 or options.downscale < 1:
+        parser.error("numbers must be positive")
+    paths = find_images(options.folder)
+    peers = f"libwebp {features.version('webp')}, zlib {features.version('zlib')}"
+    print(describe(peers, ("siglum", "numpy", "pillow")), file=sys.stderr)
+    rows = [measure(path, options.repeats, options.downscale) for path in paths]
     print("\n".join(json.dumps(asdict(row)) for row in rows) if options.json else table(rows))
     return 0
 

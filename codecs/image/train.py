@@ -42,7 +42,7 @@ class Recipe:
     optimizer: str = "muon"
     muon_factor: float = 2.0  # Muon's learning rate in units of `learning_rate`
     warmup_steps: int = 200
-    cooldown: float = 0.35  # part of the hours over which the rate falls to zero
+    cooldown: float = 0.45  # part of the hours over which the rate falls to zero
     quantise_from: float = 0.7  # part of the hours after which the prior trains with 8-bit weights
     ema: float = 0.998
     level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
