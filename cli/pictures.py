@@ -37,7 +37,7 @@ def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | No
     from siglum.codecs.container import Limits
 
     limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
-    picture: Picture = codecs.codec_of_file(data, threads=threads).decode(data, limits)
+    picture: Picture = codecs.codec_of_file(data, limits, threads=threads).decode(data, limits)
     return picture
 
 

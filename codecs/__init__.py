@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from siglum.errors import UnsupportedInputError, UnsupportedVersion
 from siglum.registry import Registry
+
+if TYPE_CHECKING:
+    from siglum.codecs.container import Limits
 
 CODECS: Registry[Any] = Registry("codec", "siglum.codecs", {"image": "siglum.codecs.image.codec"})
 NAMES = {1: "image"}  # the ids that a header names codecs by; those of other packages are found in CODECS
@@ -54,8 +57,15 @@ def codec_of_array(array: NDArray[Any]) -> str:
     )
 
 
-def codec_of_file(data: bytes, **config: Any) -> Any:
+def codec_of_file(data: bytes, limits: Limits | None = None, **config: Any) -> Any:
     """The codec that a file names, with the given settings.
+
+    Parameters
+    ----------
+    limits
+        What the header may announce; None: the defaults.
+    **config
+        The codec's settings.
 
     Raises
     ------
@@ -64,7 +74,7 @@ def codec_of_file(data: bytes, **config: Any) -> Any:
     """
     from siglum.codecs.container import read_header
 
-    identifier = read_header(data).codec
+    identifier = read_header(data, limits).codec
     name = name_of_id(identifier)
     if name is None:
         raise UnsupportedVersion(

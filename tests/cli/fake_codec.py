@@ -122,7 +122,7 @@ def truncate_chunks(data: bytes, *, count: int | None = None, max_bytes: int | N
 # What the command line asks for, and where it finds it.
 REPLACED = {
     "get": (codecs, lambda name, **config: ImageCodec(**config)),
-    "codec_of_file": (codecs, lambda data, **config: ImageCodec(**config)),
+    "codec_of_file": (codecs, lambda data, limits=None, **config: ImageCodec(**config)),
     "inspect": (siglum, inspect),
     "read_header": (container, read_header),
     "truncate_chunks": (container, truncate_chunks),
