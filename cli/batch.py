@@ -25,6 +25,8 @@ def run_batch(inputs: list[Input], work: Callable[[Input], None], reporter: Repo
     failed = 0
     for source in reporter.progress(inputs):
         try:
+            if source.failure is not None:
+                raise source.failure
             with reporter.warnings_of(source.name):
                 work(source)
         except Exception as error:

@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 
 from siglum.cli import batch
-from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, target_of
+from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, stem_of, target_of
 from siglum.cli.inputs import Input, accept_siglum, expand
-from siglum.cli.output import Reporter, format_speed
-from siglum.cli.pictures import decode_picture
+from siglum.cli.output import Reporter, complain, format_speed, show
+from siglum.cli.pictures import decode_picture, limits_of
 from siglum.cli.units import format_size
+from siglum.errors import UsageError
 
 DEFAULT_FORMAT = "png"
+LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
 
 
 @click.command(short_help="Siglum files into pictures.", no_args_is_help=True)
@@ -46,7 +48,7 @@ def decode(
 ) -> None:
     """Decode siglum files; photo.sgl becomes the kind of picture that it was, beside it.
 
-    PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. The time in
+    A file that holds a JPEG or AVIF without loss becomes a PNG, as writing those would lose something. PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. The time in
     the closing line is the codec's, without reading and writing; that of the first file includes loading
     the networks.
 
@@ -60,24 +62,28 @@ def decode(
     reporter = Reporter(as_json, quiet)
     sources = expand(inputs, recursive, accept_siglum)
     check_outputs(sources, output, out_dir, as_json)
-    check_distinct(sources, [target_of(source, output, out_dir, "") for source in sources])
+    check_distinct(sources, [target_of(source, output, out_dir, stem_of) for source in sources])
     fixed = _fixed_format(output, chosen)
+    written: dict[Path, Input] = {}
 
     def work(source: Input) -> None:
         data = source.read(accept_siglum)
-        if dry_run or fixed is not None or output is not None:
-            # The name is known before the work is done, so that nothing is done in vain.
-            target = _target(source, output, out_dir, fixed or _format_in_header(data))
-            check_writable(source, target, force)
-            if dry_run:
-                click.echo(f"{source.name} -> {target or 'standard output'}", err=True)
-                return
+        # The name is known before the work is done, so that nothing is done in vain.
+        before, name = (None, fixed) if fixed is not None else _format_in_header(data, max_pixels)
+        target = _target(source, output, out_dir, name)
+        # Only now, by their formats, is it known that a.sgl and a.jpg.sgl both become a.jpg.
+        other = source if target is None else written.setdefault(target, source)
+        if other is not source:
+            raise UsageError(f"{other.name} and {source.name} would both be written to {target}")
+        check_writable(source, target, force)
+        if before is not None and not quiet:
+            complain(f"{source.name}: it is lossless, so it becomes {name} and not {before} again", "note: ")
+        if dry_run:
+            show(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
         start = time.perf_counter()
         picture = decode_picture(data, threads, max_pixels)
         seconds = time.perf_counter() - start
-        name = fixed or _writable(picture.source_format)
-        target = _target(source, output, out_dir, name)
-        check_writable(source, target, force)
         from siglum.codecs.image.picture import write_picture
 
         with open_output(target, force) as file:
@@ -115,21 +121,29 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
     return format_of_suffix(output)
 
 
-def _format_in_header(data: bytes) -> str:
+def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:
+    """Return the format to write by default; before it, if it is another for losing nothing, that of before."""
     from siglum.codecs.container import read_header
-    from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS
+    from siglum.codecs.image.codec import LOSSLESS, MODE_KEY
+    from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, WRITE_FORMATS
 
-    number = read_header(data).extra.get(SOURCE_FORMAT_KEY)
-    return _writable(SOURCE_FORMATS.get(number) if isinstance(number, int) else None)
-
-
-def _writable(name: str | None) -> str:
-    from siglum.codecs.image.picture import WRITE_FORMATS
-
-    return name if name in WRITE_FORMATS else DEFAULT_FORMAT
+    extra = read_header(data, limits_of(max_pixels)).extra
+    number = extra.get(SOURCE_FORMAT_KEY)
+    before = SOURCE_FORMATS.get(number) if isinstance(number, int) else None
+    if before in LOSSY_FORMATS and extra.get(MODE_KEY) == LOSSLESS:
+        return before, DEFAULT_FORMAT
+    return None, before if before in WRITE_FORMATS else DEFAULT_FORMAT
 
 
 def _target(source: Input, output: str | None, out_dir: str | None, name: str) -> Path | None:
-    from siglum.codecs.image.picture import suffix_of_format
+    return target_of(source, output, out_dir, lambda of_input: _decoded_name(of_input, name))
 
-    return target_of(source, output, out_dir, suffix_of_format(name))
+
+def _decoded_name(name: str, chosen: str) -> str:
+    """Return ``a.png`` of a.sgl, and of a.png.sgl too."""
+    from siglum.codecs.image.picture import SUFFIXES, suffix_of_format
+
+    stem = stem_of(name)
+    if stem != name and SUFFIXES.get(Path(stem).suffix.lower()) == chosen:
+        return stem
+    return stem + suffix_of_format(chosen)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siglum.cli import batch
-from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, target_of
+from siglum.cli.files import check_outputs, check_writable, encoded_targets, open_output
 from siglum.cli.inputs import Input, accept_picture, expand
-from siglum.cli.output import Reporter, encoded_line
+from siglum.cli.output import Reporter, encoded_line, show
 from siglum.cli.pictures import (
     DEFAULT_CODEC,
     check_codec,
@@ -28,7 +28,6 @@ from siglum.errors import UsageError
 if TYPE_CHECKING:
     from siglum.codecs.image.picture import Picture
 
-SUFFIX = ".sgl"
 DEFAULT_QUALITY = 60.0
 
 
@@ -93,7 +92,7 @@ def encode(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Encode pictures; photo.png becomes photo.sgl beside it.
+    """Encode pictures; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
 
     IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content) or - for standard input, whose
     result goes to standard output. The time in the closing line is the codec's, without reading and writing
@@ -120,13 +119,12 @@ def encode(
     )
     sources = expand(inputs, recursive, accept_picture)
     check_outputs(sources, output, out_dir, as_json)
-    targets = {source: target_of(source, output, out_dir, SUFFIX) for source in sources}
-    check_distinct(sources, [targets[source] for source in sources])
+    targets = encoded_targets(sources, output, out_dir)
 
     def work(source: Input) -> None:
         check_writable(source, targets[source], force)
         if dry_run:
-            click.echo(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
+            show(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
             return
         _encode_one(source, targets[source], settings, force, reporter)
 

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,25 +16,84 @@ from siglum.cli.inputs import Input
 from siglum.errors import SiglumError, UsageError
 
 STANDARD_OUTPUT = "-"
+SIGLUM_SUFFIX = ".sgl"
+# What is replaced when a picture is encoded.
+PICTURE_SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .tif .tiff .bmp .dib .gif .pbm .pgm .ppm .pnm .avif .avifs "
+    ".jp2 .j2k .j2c .jpc .jpf .jpx".split()
+)
 
 
 class OutputExists(SiglumError):
     """The file to write is there already."""
 
 
-def target_of(source: Input, output: str | None, out_dir: str | None, suffix: str) -> Path | None:
+def target_of(
+    source: Input, output: str | None, out_dir: str | None, rename: Callable[[str], str]
+) -> Path | None:
     """Return where the result of an input goes; None for standard output.
 
-    ``suffix`` replaces that of the input when no name was given.
+    ``rename`` makes the name of the result of that of the input, when no name was given.
     """
     if output == STANDARD_OUTPUT or (output is None and out_dir is None and source.path is None):
         return None
     if output is not None:
         return Path(output)
     if out_dir is not None:
-        return Path(out_dir) / source.below.with_suffix(suffix)
+        return Path(out_dir) / source.below.with_name(rename(source.below.name))
     assert source.path is not None
-    return source.path.with_suffix(suffix)
+    return source.path.with_name(rename(source.path.name))
+
+
+def encoded_name(name: str) -> str:
+    """Return the name of the siglum file of a picture; a suffix that is no picture's is part of its name.
+
+    Examples
+    --------
+    >>> encoded_name("photo.JPG"), encoded_name("scan.1")
+    ('photo.sgl', 'scan.1.sgl')
+    """
+    path = Path(name)
+    return (path.stem if path.suffix.lower() in PICTURE_SUFFIXES else name) + SIGLUM_SUFFIX
+
+
+def stem_of(name: str) -> str:
+    """Return the name of a siglum file without its suffix, if it has that."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() == SIGLUM_SUFFIX else name
+
+
+def encoded_targets(
+    sources: list[Input], output: str | None, out_dir: str | None
+) -> dict[Input, Path | None]:
+    """Return where the siglum file of each picture goes.
+
+    Of pictures whose names differ by their suffix alone each keeps it: ``a.jpg.sgl`` and ``a.png.sgl``.
+
+    Raises
+    ------
+    UsageError
+        If two would go to one file even so.
+    """
+    kept: set[Input] = set()
+    while True:
+        targets = {
+            source: target_of(
+                source,
+                output,
+                out_dir,
+                (lambda name: name + SIGLUM_SUFFIX) if source in kept else encoded_name,
+            )
+            for source in sources
+        }
+        counts = Counter(target for source, target in targets.items() if source.failure is None)
+        # A longer name may be that of another picture's file again.
+        more = {source for source, target in targets.items() if target is not None and counts[target] > 1}
+        if more <= kept:
+            break
+        kept |= more
+    check_distinct(sources, [targets[source] for source in sources])
+    return targets
 
 
 def check_outputs(inputs: list[Input], output: str | None, out_dir: str | None, as_json: bool) -> None:
@@ -50,7 +110,9 @@ def check_outputs(inputs: list[Input], output: str | None, out_dir: str | None, 
         raise UsageError("-o takes one input; for several use --out-dir")
     if output not in (None, STANDARD_OUTPUT) and Path(output or "").is_dir():
         raise UsageError(f"{output} is a folder; --out-dir writes into it")
-    if any(target_of(source, output, out_dir, "") is None for source in inputs):
+    if any(target_of(source, output, out_dir, str) is None for source in inputs):
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; name a file with -o")
         if as_json:
             raise UsageError("data and --json cannot both go to standard output; name a file with -o")
         if sys.stdout.buffer.isatty():
@@ -67,7 +129,7 @@ def check_distinct(sources: list[Input], targets: Iterable[Path | None]) -> None
     """
     seen: dict[Path, Input] = {}
     for source, target in zip(sources, targets, strict=True):
-        if target is None:
+        if target is None or source.failure is not None:
             continue
         other = seen.setdefault(target, source)
         if other is not source:
@@ -119,7 +181,7 @@ def open_output(target: Path | None, force: bool = False) -> Iterator[BinaryIO]:
         # Through a link, so that the file it names is replaced and the link stays.
         target = target.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".part", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=".siglum.", suffix=".part", dir=target.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -8,15 +8,17 @@ import click
 
 from siglum.cli import batch
 from siglum.cli.inputs import Input, accept_siglum, expand
-from siglum.cli.output import Reporter, print_json
+from siglum.cli.output import Reporter, print_json, show
+from siglum.cli.pictures import limits_of
 from siglum.cli.units import format_size
 
 
 @click.command(short_help="What the header of a file says.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.recursive_option
+@batch.max_pixels_option
 @batch.json_option
-def info(inputs: tuple[str, ...], recursive: bool, as_json: bool) -> None:
+def info(inputs: tuple[str, ...], recursive: bool, max_pixels: int | None, as_json: bool) -> None:
     """Show what siglum files hold. Nothing is decoded, so no model is needed.
 
     \b
@@ -31,11 +33,11 @@ def info(inputs: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         nonlocal blocks
         import siglum
 
-        fields = siglum.inspect(source.read(accept_siglum)).to_dict()
+        fields = siglum.inspect(source.read(accept_siglum), limits=limits_of(max_pixels)).to_dict()
         if as_json:
             print_json({"input": source.name} | fields)
             return
-        click.echo(("\n" if blocks else "") + _block(source.name, fields))
+        show(("\n" if blocks else "") + _block(source.name, fields))
         blocks += 1
 
     batch.run_batch(sources, work, Reporter(as_json, quiet=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +29,14 @@ class Input:
         Where it is; None for standard input.
     below
         Its path below the folder that was given, or its bare name: what ``--out-dir`` mirrors.
+    failure
+        Why it cannot be read, if that was found while a folder was searched; then it may be a folder.
     """
 
     name: str
     path: Path | None
     below: Path
+    failure: OSError | None = None
 
     def read(self, accept: Callable[[str | None], None]) -> bytes:
         """Return the content, once ``accept`` has had no objection to the kind that its first bytes tell.
@@ -43,6 +48,10 @@ class Input:
         OSError
             If it cannot be read.
         """
+        if self.failure is not None:
+            raise self.failure
+        if self.path is None and sys.stdin is None:
+            raise UnsupportedInputError("standard input is closed")
         with click.open_file(self.name if self.path is None else str(self.path), "rb") as file:
             head = file.read(HEAD_BYTES)
             if not head:
@@ -88,11 +97,10 @@ def expand(arguments: tuple[str, ...], recursive: bool, accept: Callable[[str | 
             if any(other.path is None for other in inputs):
                 raise UsageError("standard input (-) can be read only once")
             inputs.append(Input(STANDARD_INPUT, None, Path("stdin")))
-        elif path.is_dir():
+        elif _is_folder(path):
             if not recursive:
                 raise UsageError(f"{argument} is a folder; -r takes the files in it")
-            found = [Input(str(file), file, file.relative_to(path)) for file in _files_in(path)]
-            inputs += [file for file in found if _is_accepted(file, accept)]
+            inputs += [file for file in _files_in(path) if _is_accepted(file, accept)]
         else:
             inputs.append(Input(argument, path, Path(path.name)))
     if not inputs:
@@ -100,16 +108,36 @@ def expand(arguments: tuple[str, ...], recursive: bool, accept: Callable[[str | 
     return inputs
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # it is reported when it is read
+
+
+def _files_in(folder: Path) -> Iterator[Input]:
+    failures: list[tuple[Path, OSError]] = []
     # Links to folders are not followed: they may lead back.
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(
+        folder, onerror=lambda error: failures.append((Path(error.filename), error))
+    ):
         folders.sort()
         for name in sorted(names):
-            if (Path(parent) / name).is_file():
-                yield Path(parent) / name
+            file = Path(parent) / name
+            try:
+                if stat.S_ISREG(file.stat().st_mode):
+                    yield Input(str(file), file, file.relative_to(folder))
+            except FileNotFoundError:
+                pass  # a link that leads nowhere, or it was removed just now
+            except OSError as error:
+                failures.append((file, error))
+    for path, error in failures:
+        yield Input(str(path), path.absolute(), Path(path.absolute().name), error)
 
 
 def _is_accepted(file: Input, accept: Callable[[str | None], None]) -> bool:
+    if file.failure is not None:
+        return True
     assert file.path is not None
     try:
         with file.path.open("rb") as stream:

@@ -26,6 +26,12 @@ from siglum.cli.truncate import truncate
 from siglum.cli.verify import verify
 
 
+# What click 8.2 and later raise where a command without arguments shows its help. Its message is the help.
+_NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+
+
 class CommandGroup(click.Group):
     """A group whose commands fail with one line on standard error and a telling exit code."""
 
@@ -56,6 +62,9 @@ class CommandGroup(click.Group):
         try:
             with _termination_unwinds():
                 result = super().main(args, prog_name or "codec", standalone_mode=False, **extra)
+        except _NO_ARGUMENTS as error:
+            click.echo(error.format_message(), err=True)
+            code = error.exit_code
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "codec"
             text = " ".join(error.format_message().split()).rstrip(".")

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from siglum.cli.output import Reporter, print_json
+from siglum.cli.output import Reporter, print_json, show
 from siglum.cli.units import format_size
 
 
@@ -23,7 +23,7 @@ def models(context: click.Context, as_json: bool) -> None:
     Examples:
       codec models
       codec models show small
-      codec models add runs/mine/mine.safetensors
+      codec models add runs/mine/model.safetensors
     """  # noqa: D301
     if context.invoked_subcommand is not None:
         return
@@ -45,7 +45,7 @@ def models(context: click.Context, as_json: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        show("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @models.command(short_help="Print the card of a model.", no_args_is_help=True)
@@ -74,10 +74,10 @@ def add(file: str, force: bool) -> None:
 
     \b
     Example:
-      codec models add runs/mine/mine.safetensors
+      codec models add runs/mine/model.safetensors
     """  # noqa: D301
     from siglum.codecs.models import add as install
 
     with Reporter().warnings_of("models"):
         model = install(file, force)
-    click.echo(f"{model.name} ({model.codec}, {model.id}) is installed in {model.path.parent}", err=True)
+    show(f"{model.name} ({model.codec}, {model.id}) is installed in {model.path.parent}", err=True)

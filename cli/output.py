@@ -26,7 +26,16 @@ def wants_color() -> bool | None:
 def complain(message: str, kind: str = "") -> None:
     """Print one line of an error (or of another kind) on standard error."""
     start = click.style("codec:", fg="yellow" if kind else "red", bold=True)
-    click.echo(f"{start} {kind}{message}", err=True, color=wants_color())
+    show(f"{start} {kind}{message}", err=True, color=wants_color())
+
+
+def show(text: str, err: bool = False, color: bool | None = None) -> None:
+    r"""Print a line on standard output or error; what its encoding lacks is printed as ``\xe4`` or the like.
+
+    Names of files are any bytes, which Python holds as surrogates: those have no encoding at all.
+    """
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, color=color)
 
 
 class Reporter:
@@ -49,7 +58,7 @@ class Reporter:
         if self.as_json:
             print_json(record)
         elif not self.quiet:
-            click.echo(line, err=True)
+            show(line, err=True)
 
     @contextmanager
     def warnings_of(self, name: str) -> Iterator[None]:
@@ -66,7 +75,7 @@ class Reporter:
 
     def progress(self, items: list[Item]) -> Iterable[Item]:
         """Go through the items with a bar, when there are several and standard error is a terminal."""
-        if self.quiet or len(items) < 2 or not sys.stderr.isatty():
+        if self.quiet or len(items) < 2 or sys.stderr is None or not sys.stderr.isatty():
             yield from items
             return
         from rich.console import Console
@@ -83,7 +92,13 @@ def print_json(record: dict[str, Any]) -> None:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in record.items()
     }
-    click.echo(json.dumps(clean, ensure_ascii=False, default=str))
+    text = json.dumps(clean, ensure_ascii=False, default=str)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        # A name that is no text, or beyond the encoding: JSON's own escapes give it back to whoever reads it.
+        text = json.dumps(clean, default=str)
+    click.echo(text)
 
 
 def format_psnr(psnr: float) -> str:

@@ -14,6 +14,7 @@ DEFAULT_CODEC = "image"
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from siglum.codecs.container import Limits
     from siglum.codecs.image.picture import Picture
 
 
@@ -25,6 +26,13 @@ def make_codec(name: str | None = None, **config: Any) -> Any:
     return codecs.get(name or DEFAULT_CODEC, **given)
 
 
+def limits_of(max_pixels: int | None) -> Limits:
+    """Return what is accepted of a siglum file; None keeps the default."""
+    from siglum.codecs.container import Limits
+
+    return Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+
+
 def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | None = None) -> Picture:
     """Decode a siglum file.
 
@@ -34,9 +42,8 @@ def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | No
         If it cannot be decoded, or has more than ``max_pixels`` pixels.
     """
     from siglum import codecs
-    from siglum.codecs.container import Limits
 
-    limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+    limits = limits_of(max_pixels)
     picture: Picture = codecs.codec_of_file(data, limits, threads=threads).decode(data, limits)
     return picture
 

@@ -54,7 +54,7 @@ def parse_target(rate: str | None, target: str | None) -> Target | None:
 
 
 def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tuple[bytes, int | None]:
-    """Return the file that meets the goal, and its level (None if only a lossless file does).
+    """Return the file that meets the goal, and its level (None if it is lossless).
 
     Raises
     ------
@@ -68,9 +68,11 @@ def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tu
 
 
 def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tuple[bytes, int | None]:
-    from siglum.codecs.search import HIGHEST_LEVEL, TargetNotReached, largest_level_within
+    from siglum.codecs.search import TargetNotReached, largest_level_within
 
     prepared = make_codec(**config).prepare(picture)
+    if prepared.exact is not None and len(prepared.exact) <= limit:
+        return prepared.exact, None
     best = b""
 
     def size_at(level: int) -> int:
@@ -88,10 +90,6 @@ def _search_size(picture: Picture, limit: float, config: dict[str, Any]) -> tupl
         raise SiglumError(
             f"no file within {format_size(limit)} is possible, the smallest has {smallest}: scale it down"
         ) from error
-    if trial.level == HIGHEST_LEVEL and config["lossless"] is None:
-        exact = make_codec(**(config | {"lossless": True})).encode(picture)
-        if len(exact) <= limit:
-            return exact, None
     return best, trial.level
 
 
@@ -104,9 +102,14 @@ def _search_psnr(picture: Picture, decibels: float, config: dict[str, Any]) -> t
             decibels, lambda level: color_psnr(picture.pixels, prepared.reconstruct(level))
         )
     except TargetNotReached as error:
+        if prepared.exact is not None:
+            return prepared.exact, None
         if config["lossless"] is None:
             return make_codec(**(config | {"lossless": True})).encode(picture), None
         raise SiglumError(
             f"{decibels:g} dB cannot be reached, the best level has {error.nearest:.1f} dB: use --lossless"
         ) from error
-    return prepared.encode(trial.level), trial.level
+    data = prepared.encode(trial.level)
+    if prepared.exact is not None and len(prepared.exact) < len(data):
+        return prepared.exact, None
+    return data, trial.level

@@ -29,9 +29,9 @@ def truncate(
 ) -> None:
     """Cut a siglum file down to its first chunks, without coding anything again.
 
-    What is left must still decode, which is tried before it is written. Image files of this version are not
-    progressive: only chunks after the picture itself can be cut off them. For a smaller picture encode it
-    again with --target size=20kB.
+    What is left must still decode, which is tried before it is written. Today's picture files need every chunk
+    of their picture, so they cannot be made smaller by this: it is for progressive files to come, and takes
+    off extra chunks that stand at the end. For a smaller picture encode it again with --target size=20kB.
 
     \b
     Example:
@@ -42,7 +42,7 @@ def truncate(
     path = None if source == STANDARD_INPUT else Path(source)
     item = Input(source, path, Path(source))
     check_outputs([item], output, None, as_json)
-    target = target_of(item, output, None, "")
+    target = target_of(item, output, None, str)
     check_writable(item, target, force)
     try:
         data = item.read(accept_siglum)
@@ -67,8 +67,9 @@ def _cut(data: bytes, chunks: int | None, max_bytes: int | None) -> bytes:
     except UnknownModel:
         raise
     except BitstreamError as error:
+        decode_picture(data)  # whose own error tells more, if it is damaged already
         raise UsageError(
-            "it cannot be cut there: it is not progressive, so every chunk of the picture is needed; "
-            "encode the picture again with --target size=… instead"
+            "it cannot be cut there: it is not progressive, and today's picture files need every chunk of "
+            "their picture; encode the picture again with --target size=… instead"
         ) from error
     return kept

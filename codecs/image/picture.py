@@ -31,10 +31,10 @@ SOURCE_FORMATS = {
     7: "ppm",
     8: "avif",
     9: "jpeg2000",
-    10: "tga",
+    10: "tga",  # read no more, as nothing in a TGA file tells its kind; the number stays taken
 }
 # What Pillow may open here. Absent on purpose: formats that start other programs (EPS) or are no pictures.
-READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF", "JPEG2000")
 WRITE_FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "ppm", "avif")
 SUFFIXES = {
     ".png": "png",
@@ -50,6 +50,15 @@ SUFFIXES = {
     ".avif": "avif",
 }
 DEFAULT_MAX_PIXELS = 2**28
+
+_CODING_OPTIONS: dict[str, dict[str, Any]] = {
+    "jpeg": {"quality": 95, "subsampling": 0},
+    "avif": {"quality": 95, "subsampling": "4:4:4"},
+    "webp": {"lossless": True, "exact": True},
+    "tiff": {"compression": "tiff_adobe_deflate"},
+}
+_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_BLOCK_SAMPLES = 2**20  # deep samples that are reduced at a time
 
 _pillow_limit = threading.Lock()
 
@@ -167,6 +176,11 @@ def read_picture(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnsupportedInputError(_too_large(max_pixels)) from error
     except Image.UnidentifiedImageError as error:
+        if _begins_like_tiff(stream):
+            # TIFF allows far more layouts than Pillow knows, and it says of none which one it was.
+            raise UnsupportedInputError(
+                "a kind of TIFF that is not supported, or damaged; save it as 8-bit RGB or gray first"
+            ) from error
         raise UnsupportedInputError("not a picture that can be read (PNG, JPEG, WebP, TIFF, …)") from error
     except MemoryError as error:
         raise UnsupportedInputError("not enough memory to open the picture") from error
@@ -184,7 +198,7 @@ def write_picture(
 ) -> None:
     """Write a picture with its ICC profile, EXIF and XMP.
 
-    PNG, TIFF, BMP, PPM and WebP are lossless; JPEG and AVIF are written at quality 95 in 4:4:4.
+    Those of them that make the format's writer fail are left out with a ``PictureWarning``. PNG, TIFF, BMP, PPM and WebP are lossless; JPEG and AVIF are written at quality 95 in 4:4:4.
 
     Parameters
     ----------
@@ -198,7 +212,7 @@ def write_picture(
     Raises
     ------
     UsageError
-        If the format is unknown or cannot hold the picture.
+        If the format is unknown, cannot hold the picture or fails to.
     OSError
         If the file cannot be written.
     """
@@ -211,22 +225,55 @@ def write_picture(
         raise UsageError(f"pictures are not written as {name!r}; there are {', '.join(WRITE_FORMATS)}")
     if picture.channels == 4 and name in ("jpeg", "bmp", "ppm"):
         raise UsageError(f"{name} holds no transparency: choose png, webp, tiff or avif")
-    options = save_options(name, picture.icc, picture.exif, picture.xmp)
-    if name == "jpeg":
-        options |= {"quality": 95, "subsampling": 0}
-    elif name == "avif":
-        options |= {"quality": 95, "subsampling": "4:4:4"}
-    elif name == "webp":
-        options |= {"lossless": True, "exact": True}
-    elif name == "tiff":
-        options |= {"compression": "tiff_adobe_deflate"}
+    image = Image.fromarray(picture.pixels)
     try:
-        Image.fromarray(picture.pixels).save(cast(Any, target), format=name.upper(), **options)
-    except (ValueError, OSError) as error:
+        if not (picture.icc or picture.exif or picture.xmp):
+            image.save(cast(Any, target), format=name.upper(), **_CODING_OPTIONS.get(name, {}))
+            return
+        data = _with_metadata(image, name, picture)
+    except MemoryError:
+        raise
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         size = f"{picture.width}x{picture.height}"
         raise UsageError(f"a picture of {size} cannot be written as {name}: {one_line(error)}") from error
+    if isinstance(target, str | Path):
+        Path(target).write_bytes(data)
+    else:
+        target.write(data)
+
+
+def _with_metadata(image: Image.Image, name: str, picture: Picture) -> bytes:
+    """Return the file with as much of the metadata as the format's writer takes.
+
+    It is made in memory, since a writer that fails has written something already, perhaps into a pipe.
+    """
+    icc, exif, xmp = picture.icc, picture.exif, picture.xmp
+    # The profile first: without it the colours are others.
+    attempts = {
+        (icc, exif, xmp): "",
+        (icc, None, None): "EXIF and XMP are",
+        (None, exif, xmp): "colour profile is",
+        (None, None, None): "colour profile, EXIF and XMP are",
+    }
+    failure: Exception | None = None
+    for kept, dropped in attempts.items():
+        try:
+            file = io.BytesIO()
+            options = save_options(name, *kept) | _CODING_OPTIONS.get(name, {})
+            image.save(file, format=name.upper(), **options)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Writers parse metadata, and raise errors of every kind where it is forged.
+            failure = failure or error
+            continue
+        if failure is not None:
+            warn(f"its {dropped} damaged or not for {name}, and dropped ({one_line(failure)})")
+        return file.getvalue()
+    assert failure is not None
+    raise failure
 
 
 @contextmanager
@@ -285,10 +332,7 @@ def _to_eight_bits(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
     """Return the pixels in gray, RGB or RGBA, and whether bits were dropped."""
     mode = image.mode
     if mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise UnsupportedInputError("its samples have 32 bits; reduce them to 16 or 8 first")
-        return ((deep * 255 + 32767) // 65535).astype(np.uint8), True
+        return _reduced(image), True
     if mode == "F":
         raise UnsupportedInputError("its samples are floating-point numbers; reduce them to 8 bits first")
     if image.has_transparency_data:
@@ -298,7 +342,43 @@ def _to_eight_bits(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
     else:
         target = "RGB"
     # A copy in any case: the array must outlive the file, and be writable.
-    return np.array(image if mode == target else image.convert(target)), False
+    return np.array(image if mode == target else _converted(image, target)), False
+
+
+def _reduced(image: Image.Image) -> NDArray[np.uint8]:
+    """Return gray samples of 16 bits as 8, some rows at a time: wide copies of all would take much memory."""
+    pixels = np.empty((image.height, image.width), np.uint8)
+    rows = max(1, _BLOCK_SAMPLES // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        deep = np.asarray(image.crop((0, top, image.width, bottom)))
+        if deep.min() < 0 or deep.max() > 65535:
+            raise UnsupportedInputError("its samples have 32 bits; reduce them to 16 or 8 first")
+        pixels[top:bottom] = (deep.astype(np.uint32) * 255 + 32767) // 65535
+    return pixels
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Its data was decoded by now, so it is not damaged.
+        raise UnsupportedInputError(
+            f"pictures in the colour space {image.mode} are not supported; save it as RGB first"
+        ) from error
+
+
+def _begins_like_tiff(source: str | Path | BinaryIO) -> bool:
+    try:
+        if isinstance(source, str | Path):
+            with Path(source).open("rb") as file:
+                return file.read(4) in _TIFF_SIGNATURES
+        source.seek(0)
+        return source.read(4) in _TIFF_SIGNATURES
+    except OSError:
+        return False
 
 
 def _too_large(max_pixels: int, image: Image.Image | None = None) -> str:

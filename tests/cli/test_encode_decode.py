@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +52,33 @@ def test_round_trip_with_default_names(codec, photo: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("WEBP", ".webp"), ("GIF", ".png")])
-def test_decode_gives_the_original_suffix_back(codec, photo: Path, kind: str, suffix: str) -> None:
+def test_decode_gives_the_original_suffix_back(
+    codec, photo: Path, tmp_path: Path, kind: str, suffix: str
+) -> None:
     other = photo.with_name("other.picture")  # told by content, not by name
     copy_as(photo, other, kind)
     assert codec("encode", other).exit_code == 0
-    assert codec("decode", other.with_suffix(".sgl")).exit_code == 0
-    assert kind_and_size(other.with_suffix(suffix)) == (kind if kind != "GIF" else "PNG", (200, 180))
+    assert codec("decode", tmp_path / "other.picture.sgl").exit_code == 0
+    assert kind_and_size(tmp_path / f"other.picture{suffix}") == (
+        kind if kind != "GIF" else "PNG",
+        (200, 180),
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
+def test_what_is_lossless_stays_lossless(codec, photo: Path, tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other.picture"
+    copy_as(photo, other, kind)
+    file = tmp_path / "other.sgl"
+    assert codec("encode", other, "-o", file, "--lossless").exit_code == 0
+    result = codec("decode", file)
+    note = f"codec: note: {file}: it is lossless, so it becomes png and not {kind.lower()} again"
+    assert result.exit_code == 0 and result.stderr.splitlines()[0] == note
+    assert kind_and_size(tmp_path / "other.png")[0] == "PNG"
+    assert codec("decode", "-f", "--quiet", file).stderr == ""
+    assert codec("decode", file, "-o", "-").stdout_bytes.startswith(b"\x89PNG")
+    assert codec("decode", file, "-o", tmp_path / "asked.jpg").stderr.count("\n") == 1
+    assert kind_and_size(tmp_path / "asked.jpg")[0] == "JPEG"
 
 
 def test_the_suffix_or_the_option_chooses_the_format(codec, photo: Path, tmp_path: Path) -> None:
@@ -138,6 +161,30 @@ def test_a_psnr_out_of_reach_is_lossless_or_an_error(codec, photo: Path) -> None
     assert result.exit_code == 1 and "90 dB cannot be reached, the best level has" in result.stderr
 
 
+def test_goals_take_a_lossless_file_where_it_is_better(
+    codec, fake, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = read_picture(photo)
+    exact = fake.Prepared(picture, True).encode(0)
+    lossy = fake.Prepared(picture, None).encode(255)
+    assert len(lossy) < len(exact)
+
+    def written(goal: str) -> bytes:
+        result = codec("encode", "-f", photo, "--target", goal)
+        assert result.exit_code == 0, result.stderr
+        return photo.with_suffix(".sgl").read_bytes()
+
+    monkeypatch.setattr(fake.Prepared, "exact", exact)
+    assert written("size=1MB") == exact
+    assert len(written("size=20kB")) <= 20000 < len(exact)
+    assert written("psnr=90") == exact
+    assert written("psnr=38") != exact
+    # As if the lossy file were larger, as that of a drawing is.
+    encode = fake.Prepared.encode
+    monkeypatch.setattr(fake.Prepared, "encode", lambda self, level: encode(self, level) + bytes(len(exact)))
+    assert written("psnr=38") == exact
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -218,7 +265,27 @@ def test_folders_are_mirrored(codec, photo: Path, tmp_path: Path) -> None:
 
 def test_two_inputs_never_share_an_output(codec, photo: Path, tmp_path: Path) -> None:
     copy_as(photo, tmp_path / "photo.jpg")
-    result = codec("encode", photo, tmp_path / "photo.jpg")
+    copy_as(photo, tmp_path / "scan.1", "PNG")
+    result = codec(
+        "encode", photo, tmp_path / "photo.jpg", tmp_path / "scan.1", "--out-dir", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert names_in(tmp_path / "out") == ["photo.jpg.sgl", "photo.png.sgl", "scan.1.sgl"]
+    result = codec("decode", "-r", tmp_path / "out", "--out-dir", tmp_path / "back")
+    assert result.exit_code == 0, result.stderr
+    assert names_in(tmp_path / "back") == ["photo.jpg", "photo.png", "scan.1.png"]
+    # Their formats make these two collide.
+    (tmp_path / "out" / "photo.jpg.sgl").rename(tmp_path / "photo.sgl")
+    codec("encode", tmp_path / "photo.jpg", "-o", tmp_path / "photo.jpg.sgl")
+    files = (tmp_path / "photo.sgl", tmp_path / "photo.jpg.sgl")
+    result = codec("decode", "-f", *files, "--out-dir", tmp_path / "back")
+    assert result.exit_code == 5 and "would both be written to" in result.stderr
+    for folder in ("out", "back"):
+        shutil.rmtree(tmp_path / folder)
+    for file in files:
+        file.unlink()
+    (tmp_path / "scan.1").unlink()
+    result = codec("encode", photo, photo)
     assert result.exit_code == 2 and "would both be written to" in result.stderr
     result = codec("encode", photo, tmp_path / "photo.jpg", "-o", "x.sgl")
     assert result.exit_code == 2 and "-o takes one input" in result.stderr
@@ -246,6 +313,30 @@ def test_warnings_are_one_line(codec, tmp_path: Path) -> None:
         f"codec: warning: {deep}: more than 8 bits a sample are reduced to 8"
     )
     assert len(result.stderr.splitlines()) == 2
+
+
+def test_names_that_are_no_text(codec, photo: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff.png")
+    try:
+        photo.rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    result = codec("encode", odd, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["input"] == str(odd)
+    file = odd.with_suffix(".sgl")
+    for arguments in (["info", file], ["verify", file], ["compare", odd, file]):
+        result = codec(*arguments)
+        assert result.exit_code == 0 and "odd\\udcff" in result.stdout
+    result = codec("decode", file, "-n", "-f")
+    assert result.exit_code == 0 and "odd\\udcff.png" in result.stderr
+    assert "odd\\udcff.png exists" in codec("decode", file).stderr
+
+
+def test_a_name_may_be_as_long_as_a_file_system_takes(codec, photo: Path) -> None:
+    long = photo.with_name("ä" * 125 + ".png")
+    photo.rename(long)
+    assert codec("encode", long).exit_code == 0 and long.with_suffix(".sgl").exists()
 
 
 def test_quiet(codec, photo: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,16 +82,66 @@ def test_bad_input_is_one_line_and_leaves_nothing(verb: str, process, tmp_path: 
     assert names_in(tmp_path) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_no_permission(process, photo: Path) -> None:
+def obey_permissions() -> None:
+    """Take the right to pass over permissions from the program that is started next, also from root's.
+
+    Another user would do as well, but might not reach the interpreter.
+    """
+    if os.geteuid() == 0:
+        drop = 24  # PR_CAPBSET_DROP
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
+
+
+@pytest.fixture
+def permissions(tmp_path: Path) -> Callable[[], None]:
+    """What makes a process obey permissions; skips where nothing does."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"")
+    secret.chmod(0)
+    probe = subprocess.run(["cat", secret], preexec_fn=obey_permissions, capture_output=True, check=False)
+    secret.unlink()
+    if probe.returncode == 0:
+        pytest.skip("this user may read and write everything")
+    return obey_permissions
+
+
+def test_no_permission(process, permissions, photo: Path) -> None:
     photo.chmod(0)
-    assert_one_line(process("encode", photo), 1, "photo.png: permission denied")
+    assert_one_line(process("encode", photo, preexec_fn=permissions), 1, "photo.png: permission denied")
     photo.chmod(0o600)
     photo.parent.chmod(0o500)
     try:
-        assert_one_line(process("encode", photo), 1, "photo.sgl: permission denied")
+        assert_one_line(process("encode", photo, preexec_fn=permissions), 1, "photo.sgl: permission denied")
     finally:
         photo.parent.chmod(0o700)
+
+
+def test_folders_that_cannot_be_searched_are_reported(process, permissions, photo: Path) -> None:
+    album = photo.parent / "album"
+    (album / "locked").mkdir(parents=True)
+    (album / "locked").chmod(0)
+    out = ("--out-dir", photo.parent / "out")
+    try:
+        alone = process("encode", "-r", album, *out, preexec_fn=permissions)
+        photo.rename(album / "photo.png")
+        both = process("encode", "-r", album, *out, preexec_fn=permissions)
+    finally:
+        (album / "locked").chmod(0o700)
+    assert_one_line(alone, 1, "album/locked: permission denied")
+    lines = both.stderr.decode().splitlines()
+    assert both.returncode == 5 and lines[1:] == [
+        f"codec: {album / 'locked'}: permission denied",
+        "codec: 1 of 2 files failed",
+    ]
+    assert names_in(photo.parent / "out") == ["photo.sgl"]
+
+
+def test_standard_streams_that_are_closed(process, photo: Path) -> None:
+    assert process("encode", photo).returncode == 0
+    result = process("decode", photo.with_suffix(".sgl"), "-o", "-", preexec_fn=lambda: os.close(1))
+    assert_one_line(result, 2, "standard output is closed")
+    assert_one_line(process("verify", "-", preexec_fn=lambda: os.close(0)), 3, "standard input is closed")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

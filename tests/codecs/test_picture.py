@@ -126,6 +126,44 @@ def test_sixteen_bit_ppm_and_tiff_warn_too() -> None:
         assert read_picture(saved(deep, "TIFF")).pixels.tolist() == [[0, 255, 128, 1, 0]]
 
 
+def test_sixteen_bits_are_reduced_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_SAMPLES", 200)
+    values = np.arange(65536, dtype=np.uint16).reshape(1024, 64)
+    with pytest.warns(PictureWarning, match="reduced to 8"):
+        pixels = read_picture(saved(Image.fromarray(values))).pixels
+    assert np.array_equal(pixels, (values.astype(np.int64) * 255 + 32767) // 65535)
+
+
+def test_other_kinds_of_tiff_are_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RGB samples of 32 bits: a directory of width, height, bits and colour space.
+    entries = [
+        (256, 3, 1, 4),
+        (257, 3, 1, 4),
+        (258, 3, 1, 32),
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (273, 4, 1, 8),
+    ]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    data = b"II*\x00" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4 + 4 * 4 * 12)
+    with pytest.raises(UnsupportedInputError, match="a kind of TIFF that is not supported"):
+        read_picture(data)
+
+    def fail(image: Image.Image, mode: str) -> None:
+        raise ValueError(f"conversion from {image.mode} to {mode} not supported")
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(UnsupportedInputError, match="the colour space LAB are not supported"):
+        read_picture(saved(Image.new("LAB", (4, 4)), "TIFF"))
+
+
+def test_tga_is_not_read() -> None:
+    # Nothing in it tells what it is; but its number is never given to another format.
+    with pytest.raises(UnsupportedInputError, match="not a picture"):
+        read_picture(saved(Image.fromarray(RGB), "TGA"))
+    assert module.SOURCE_FORMATS[10] == "tga"
+
+
 def test_samples_that_do_not_reduce_are_refused() -> None:
     with pytest.raises(UnsupportedInputError, match="floating-point"):
         read_picture(saved(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
@@ -193,6 +231,40 @@ def test_jpeg_and_avif_are_written_at_high_quality() -> None:
         file = io.BytesIO()
         write_picture(Picture(smooth), file, kind)
         assert np.abs(read_picture(file.getvalue()).pixels.astype(int) - smooth).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["tiff", "avif", "webp", "jpeg", "png"])
+def test_forged_metadata_never_keeps_a_picture_from_being_written(kind: str) -> None:
+    for exif in (b"II*\0\xff\xff\xff\xff", b"forged", b"II*\0" + bytes(3)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            file = io.BytesIO()
+            write_picture(Picture(RGB, icc=SRGB, exif=exif, xmp=b"\xff<"), file, kind)
+        assert {warning.category for warning in caught} <= {PictureWarning}
+        assert read_picture(file.getvalue()).icc == SRGB
+
+
+def test_metadata_that_a_writer_refuses_is_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save = Image.Image.save
+
+    def refuse(image: Image.Image, target: object, **options: object) -> None:
+        if "icc_profile" in options:
+            raise struct.error("forged")
+        save(image, target, **options)
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    path = tmp_path / "a.png"
+    with pytest.warns(PictureWarning, match="its colour profile is damaged or not for png, and dropped"):
+        write_picture(Picture(RGB, icc=SRGB, exif=metadata.orientation_block(6)), path)
+    assert read_picture(path).icc is None and read_picture(path).exif == metadata.orientation_block(6)
+
+    def never(image: Image.Image, *_: object, **__: object) -> None:
+        raise TypeError("nothing works")
+
+    monkeypatch.setattr(Image.Image, "save", never)
+    for picture in (Picture(RGB), Picture(RGB, icc=SRGB)):
+        with pytest.raises(UsageError, match="a picture of 13x9 cannot be written as png: nothing works"):
+            write_picture(picture, io.BytesIO(), "png")
 
 
 def test_formats_without_metadata_say_so() -> None:
