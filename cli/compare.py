@@ -11,7 +11,7 @@ import click
 from siglum.cli import batch
 from siglum.cli.errors import CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.inputs import STANDARD_INPUT, Input
-from siglum.cli.output import Reporter, print_json, show
+from siglum.cli.output import Reporter, print_json, say
 from siglum.cli.pictures import color_of, load
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
@@ -54,7 +54,7 @@ def compare(first: str, second: str, threads: int | None, as_json: bool) -> None
         return
     width = max(len(first), len(second))
     for name, size in ((first, size_a), (second, size_b)):
-        show(f"{name:<{width}}  {format_size(size):>9}  {8 * size / pixels:.3f} bpp")
+        say(f"{name:<{width}}  {format_size(size):>9}  {8 * size / pixels:.3f} bpp")
     similarity = measured["ms_ssim"]
     lines = {
         "PSNR": "infinite" if math.isinf(measured["psnr_db"]) else f"{measured['psnr_db']:.2f} dB",

@@ -10,7 +10,7 @@ import click
 from siglum.cli import batch
 from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, stem_of, target_of
 from siglum.cli.inputs import Input, accept_siglum, expand
-from siglum.cli.output import Reporter, complain, format_speed, show
+from siglum.cli.output import Reporter, complain, format_speed, say
 from siglum.cli.pictures import decode_picture, limits_of
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
@@ -48,9 +48,10 @@ def decode(
 ) -> None:
     """Decode siglum files; photo.sgl becomes the kind of picture that it was, beside it.
 
-    A file that holds a JPEG or AVIF without loss becomes a PNG, as writing those would lose something. PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. The time in
-    the closing line is the codec's, without reading and writing; that of the first file includes loading
-    the networks.
+    PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. So a lossless
+    file of what was a JPEG or AVIF becomes a PNG, unless OUT or --format asks for another. The time in the
+    closing line is the codec's, without reading and writing; that of the first file includes loading the
+    networks.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ def decode(
         if before is not None and not quiet:
             complain(f"{source.name}: it is lossless, so it becomes {name} and not {before} again", "note: ")
         if dry_run:
-            show(f"{source.name} -> {target or 'standard output'}", err=True)
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
         picture = decode_picture(data, threads, max_pixels)

@@ -13,7 +13,7 @@ import click
 from siglum.cli import batch
 from siglum.cli.files import check_outputs, check_writable, encoded_targets, open_output
 from siglum.cli.inputs import Input, accept_picture, expand
-from siglum.cli.output import Reporter, encoded_line, show
+from siglum.cli.output import Reporter, encoded_line, say
 from siglum.cli.pictures import (
     DEFAULT_CODEC,
     check_codec,
@@ -124,7 +124,7 @@ def encode(
     def work(source: Input) -> None:
         check_writable(source, targets[source], force)
         if dry_run:
-            show(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
+            say(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
             return
         _encode_one(source, targets[source], settings, force, reporter)
 

@@ -8,7 +8,7 @@ import click
 
 from siglum.cli import batch
 from siglum.cli.inputs import Input, accept_siglum, expand
-from siglum.cli.output import Reporter, print_json, show
+from siglum.cli.output import Reporter, print_json, say
 from siglum.cli.pictures import limits_of
 from siglum.cli.units import format_size
 
@@ -37,7 +37,7 @@ def info(inputs: tuple[str, ...], recursive: bool, max_pixels: int | None, as_js
         if as_json:
             print_json({"input": source.name} | fields)
             return
-        show(("\n" if blocks else "") + _block(source.name, fields))
+        say(("\n" if blocks else "") + _block(source.name, fields))
         blocks += 1
 
     batch.run_batch(sources, work, Reporter(as_json, quiet=True))

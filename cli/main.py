@@ -25,7 +25,6 @@ from siglum.cli.train import train
 from siglum.cli.truncate import truncate
 from siglum.cli.verify import verify
 
-
 # What click 8.2 and later raise where a command without arguments shows its help. Its message is the help.
 _NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
     filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])

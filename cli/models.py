@@ -6,7 +6,7 @@ import json
 
 import click
 
-from siglum.cli.output import Reporter, print_json, show
+from siglum.cli.output import Reporter, print_json, say
 from siglum.cli.units import format_size
 
 
@@ -45,7 +45,7 @@ def models(context: click.Context, as_json: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        show("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @models.command(short_help="Print the card of a model.", no_args_is_help=True)
@@ -80,4 +80,4 @@ def add(file: str, force: bool) -> None:
 
     with Reporter().warnings_of("models"):
         model = install(file, force)
-    show(f"{model.name} ({model.codec}, {model.id}) is installed in {model.path.parent}", err=True)
+    say(f"{model.name} ({model.codec}, {model.id}) is installed in {model.path.parent}", err=True)

@@ -26,10 +26,10 @@ def wants_color() -> bool | None:
 def complain(message: str, kind: str = "") -> None:
     """Print one line of an error (or of another kind) on standard error."""
     start = click.style("codec:", fg="yellow" if kind else "red", bold=True)
-    show(f"{start} {kind}{message}", err=True, color=wants_color())
+    say(f"{start} {kind}{message}", err=True, color=wants_color())
 
 
-def show(text: str, err: bool = False, color: bool | None = None) -> None:
+def say(text: str, err: bool = False, color: bool | None = None) -> None:
     r"""Print a line on standard output or error; what its encoding lacks is printed as ``\xe4`` or the like.
 
     Names of files are any bytes, which Python holds as surrogates: those have no encoding at all.

@@ -8,7 +8,7 @@ import click
 
 from siglum.cli import batch
 from siglum.cli.inputs import Input, accept_siglum, expand
-from siglum.cli.output import Reporter, format_speed, print_json, show
+from siglum.cli.output import Reporter, format_speed, print_json, say
 from siglum.cli.pictures import decode_picture
 
 
@@ -44,6 +44,6 @@ def verify(
             print_json({"input": source.name, "ok": True, **size, "seconds": seconds})
         elif not quiet:
             speed = format_speed(picture.width * picture.height, seconds)
-            show(f"{source.name}: ok  {picture.width}x{picture.height}  {speed}")
+            say(f"{source.name}: ok  {picture.width}x{picture.height}  {speed}")
 
     batch.run_batch(expand(inputs, recursive, accept_siglum), work, Reporter(as_json, quiet))

@@ -198,7 +198,8 @@ def write_picture(
 ) -> None:
     """Write a picture with its ICC profile, EXIF and XMP.
 
-    Those of them that make the format's writer fail are left out with a ``PictureWarning``. PNG, TIFF, BMP, PPM and WebP are lossless; JPEG and AVIF are written at quality 95 in 4:4:4.
+    PNG, TIFF, BMP, PPM and WebP are lossless; JPEG and AVIF are written at quality 95 in 4:4:4. Metadata that
+    makes the format's writer fail is left out with a ``PictureWarning``.
 
     Parameters
     ----------
