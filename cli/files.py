@@ -18,24 +18,12 @@ from siglum.errors import SiglumError, UsageError
 STANDARD_OUTPUT = "-"
 SIGLUM_SUFFIX = ".sgl"
 # What is replaced when a picture is encoded.
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".gif",
-    ]
-    + [".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"]
-)
+# fmt: off
+PICTURE_SUFFIXES = frozenset((
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
+    ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+))
+# fmt: on
 
 
 class OutputExists(SiglumError):

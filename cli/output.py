@@ -58,7 +58,7 @@ class Reporter:
         if self.as_json:
             print_json(record)
         elif not self.quiet:
-            show(line, err=True)
+            say(line, err=True)
 
     @contextmanager
     def warnings_of(self, name: str) -> Iterator[None]:

@@ -240,7 +240,7 @@ def test_forged_metadata_never_keeps_a_picture_from_being_written(kind: str) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # whether there is one is up to the writer
             write_picture(Picture(RGB, icc=SRGB, exif=exif, xmp=b"\xff<"), file, kind)
-        assert read_picture(file.getvalue()).icc == SRGB
+            assert read_picture(file.getvalue()).icc == SRGB
 
 
 def test_metadata_that_a_writer_refuses_is_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
