@@ -131,8 +131,8 @@ def _files_in(folder: Path) -> Iterator[Input]:
                 pass  # a link that leads nowhere, or it was removed just now
             except OSError as error:
                 failures.append((file, error))
-    for path, error in failures:
-        yield Input(str(path), path.absolute(), Path(path.absolute().name), error)
+    for path, failure in failures:
+        yield Input(str(path), path.absolute(), Path(path.absolute().name), failure)
 
 
 def _is_accepted(file: Input, accept: Callable[[str | None], None]) -> bool:
