@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from siglum.codecs.image.constants import LEVELS, PATCH
 from siglum.codecs.image.transform import (
-    LEVELS,
-    PATCH,
     PRESETS,
     ImageModel,
     lambda_of,
