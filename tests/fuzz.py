@@ -71,7 +71,7 @@ def forge(data: bytes, random: np.random.Generator) -> bytes:
     victim = int(random.integers(len(chunks)))
     old = chunks[victim]
     chunks[victim] = Chunk(old.type, old.sequence, damage(old.payload, random), old.symbols_crc)
-    return container.write(header, chunks)
+    return container.write(header, chunks, container.Limits(max_pixels=2**62, max_elements=2**62))
 
 
 def rewrite(data: bytes, random: np.random.Generator) -> bytes:
