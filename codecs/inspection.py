@@ -8,8 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from siglum.codecs import container, name_of_id
+from siglum.codecs import CODECS, container, name_of_id
 from siglum.codecs.container import ChunkType
+from siglum.codecs.container_header import PICTURE_CODECS
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Info:
         return asdict(self)
 
 
-def inspect(source: bytes | str | PathLike[str]) -> Info:
+def inspect(source: bytes | str | PathLike[str], limits: container.Limits | None = None) -> Info:
     """Read header and chunk index of a file; every chunk's checksum is verified on the way.
 
     Raises
@@ -69,24 +70,26 @@ def inspect(source: bytes | str | PathLike[str]) -> Info:
         If it cannot be read.
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    reader = container.Reader(data)
+    reader = container.Reader(data, limits)
     header = reader.header
+    name = name_of_id(header.codec)
     chunks: tuple[dict[str, Any], ...] = tuple(
         {"type": _type_name(chunk.type), "sequence": chunk.sequence, "bytes": len(chunk.payload)}
         for chunk in reader.chunks()
     )
     samples = {ChunkType.DATA.name.lower(), ChunkType.ALPHA.name.lower()}
-    picture = header.codec == 1
+    picture = header.codec in PICTURE_CODECS
+    is_lossless = None if name is None else getattr(CODECS.find(name), "is_lossless", None)
     positions = math.prod(header.shape[:2] if picture else header.shape)
     return Info(
-        codec=name_of_id(header.codec),
+        codec=name,
         codec_id=header.codec,
         codec_version=header.codec_version,
         model=header.model.hex() or None,
         shape=header.shape,
         dtype=header.dtype,
         quality=header.quality,
-        lossless=bool(header.extra.get(17) == 1) if picture else None,
+        lossless=None if is_lossless is None else is_lossless(header),
         file_bytes=len(data),
         payload_bytes=sum(chunk["bytes"] for chunk in chunks if chunk["type"] in samples),
         bits_per_element=8 * len(data) / max(positions, 1),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -27,6 +28,8 @@ from siglum.errors import SiglumError, UnknownModel, UnsupportedInputError, Usag
 PACKAGE_FOLDER = Path(__file__).parent / "weights"
 REQUIRED_FIELDS = ("name", "codec", "licence")
 ID_BYTES = 8
+ENCODER = "encoder."  # tensors below this are used by encoders and training only: files do not depend on them
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # The names that the safetensors format gives to NumPy's types.
 _TYPE_NAMES = {
     "float16": "F16",
@@ -82,10 +85,11 @@ class Model:
 def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the eight bytes by which files name a model.
 
-    They are the first bytes of a SHA-256 over all tensors, in the order of their names (by UTF-8 bytes).
-    Each adds, little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the name
-    of its type (u8), that name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of
-    them (u64), and its elements in row-major order.
+    They are the first bytes of a SHA-256 over the tensors that decoding uses, which are all but those whose
+    names begin with ``encoder.``, in the order of their names (by UTF-8 bytes). Each adds, little-endian: the
+    length of its name in bytes (u32), the name in UTF-8, the length of the name of its type (u8), that name as
+    in safetensors ("F16", "I8", …), the number of dimensions (u8), each of them (u64), and its elements in
+    row-major order.
 
     Examples
     --------
@@ -95,6 +99,8 @@ def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """
     digest = hashlib.sha256()
     for name in sorted(tensors, key=str.encode):
+        if name.startswith(ENCODER):
+            continue
         tensor = tensors[name]
         type_name = _TYPE_NAMES[tensor.dtype.name].encode()
         encoded = name.encode()
@@ -198,6 +204,7 @@ def add(path: str | Path, force: bool = False) -> Model:
             f"{path}: the card is for the weights {card['id']}, these are {identifier}"
         )
     card["id"] = identifier
+    _check_fits(card["codec"], tensors, identifier)
     for other in catalogue():
         if (
             (other.codec, other.name) == (card["codec"], card["name"])
@@ -217,6 +224,17 @@ def add(path: str | Path, force: bool = False) -> Model:
     # The card last: without one, the weights are not a model yet.
     _copy(json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n", target.with_suffix(".json"))
     return _model(target, card)
+
+
+def _check_fits(codec: str, tensors: Mapping[str, NDArray[Any]], identifier: str) -> None:
+    """Let the codec, if it is installed, object to tensors that are no model of it."""
+    from siglum.codecs import CODECS
+
+    if codec not in CODECS:
+        raise UnsupportedInputError(f"the model is for the codec {codec!r}, which is not installed")
+    check = getattr(CODECS.find(codec), "check_weights", None)
+    if check is not None:
+        check(tensors, bytes.fromhex(identifier))
 
 
 def _installed() -> Iterator[Model]:
@@ -248,6 +266,9 @@ def _read_card(path: Path) -> dict[str, Any]:
     for name in REQUIRED_FIELDS:
         if not isinstance(card, dict) or not isinstance(card.get(name), str) or not card[name]:
             raise UnsupportedInputError(f"{path}: the card lacks the field {name!r} (a text)")
+    for name in ("name", "codec"):  # they become parts of file names and are printed
+        if not _PLAIN.fullmatch(card[name]):
+            raise UnsupportedInputError(f"{path}: the card's {name} must be of a-z 0-9 . _ - (at most 64)")
     return card
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,16 @@ import numpy as np
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import lossy
+from siglum.codecs.image.constants import LEVELS
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
-from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated, UsageError
+from siglum.errors import (
+    ChecksumMismatch,
+    LimitExceeded,
+    MalformedHeader,
+    Truncated,
+    UnsupportedInputError,
+    UsageError,
+)
 from siglum.kernels import dispatch
 from siglum.kernels.checksum import crc32c
 
@@ -24,7 +33,8 @@ CODEC_ID = 1
 CODEC_VERSION = 0
 MODE_KEY = 17  # extra: absent for lossy, 1 for lossless
 LOSSLESS = 1
-MAX_LEVEL = 255
+MAX_LEVEL = LEVELS - 1
+MAX_SIDE = 2**18  # pixels; a row of lossless contexts of this width takes 100 MB
 STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
 FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
 SMALL_PIXELS = 4096  # ... and for pictures as small as this
@@ -80,6 +90,13 @@ class Prepared:
         self.codec, self.picture = codec, picture
         self._latents: dict[int, np.ndarray] = {}
 
+    @cached_property
+    def exact(self) -> bytes | None:
+        """The lossless file, where the settings leave the choice and the picture looks drawn; else None."""
+        if self.codec.config.lossless is None and _looks_drawn(self.picture.pixels):
+            return self.codec._encode_lossless(self.picture)
+        return None
+
     def encode(self, level: int) -> bytes:
         """The lossy file at a level."""
         data, latents = self.codec._encode_lossy(self.picture, level)
@@ -117,6 +134,18 @@ class ImageCodec:
     id = CODEC_ID
     version = CODEC_VERSION
 
+    @staticmethod
+    def is_lossless(header: Header) -> bool:
+        """Whether a file decodes to exactly what was encoded."""
+        return header.extra.get(MODE_KEY) == LOSSLESS
+
+    @staticmethod
+    def check_weights(tensors: Mapping[str, np.ndarray], identifier: bytes) -> None:
+        """Raise `UnknownModel` if tensors are no model of this codec."""
+        from siglum.codecs.image.weights import make
+
+        make(tensors, identifier)
+
     def __init__(
         self,
         quality: float = 60.0,
@@ -147,16 +176,16 @@ class ImageCodec:
             If the weights named in the settings are not installed.
         """
         picture = picture if isinstance(picture, Picture) else Picture(np.asarray(picture))
+        _check_sides(picture)
         if self.config.lossless:
             return self._encode_lossless(picture)
-        data, _ = self._encode_lossy(picture, self.level)
-        if self.config.lossless is None and _looks_drawn(picture.pixels):
-            exact = self._encode_lossless(picture)
-            return min(exact, data, key=len)
-        return data
+        prepared = Prepared(self, picture)
+        data = prepared.encode(self.level)
+        return data if prepared.exact is None else min(prepared.exact, data, key=len)
 
     def prepare(self, picture: Picture) -> Prepared:
         """For encoding the same picture at several levels."""
+        _check_sides(picture)
         return Prepared(self, picture)
 
     def decode(self, data: bytes, limits: container.Limits | None = None) -> Picture:
@@ -173,6 +202,7 @@ class ImageCodec:
         found: dict[int, list[Chunk]] = {}
         for chunk in reader.chunks():
             found.setdefault(chunk.type, []).append(chunk)
+        _check_chunks(header, found)
         height, width = header.shape[:2]
         channels = header.shape[2] if len(header.shape) == 3 else 1
         if header.extra.get(MODE_KEY) == LOSSLESS:
@@ -193,9 +223,9 @@ class ImageCodec:
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
 
-    def decode_array(self, data: bytes) -> np.ndarray:
+    def decode_array(self, data: bytes, limits: container.Limits | None = None) -> np.ndarray:
         """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
-        return self.decode(data).pixels
+        return self.decode(data, limits).pixels
 
     def _weights(self, model_id: bytes | None = None) -> ImageWeights:
         from siglum.codecs.image.weights import load_by_id, load_by_name
@@ -212,13 +242,13 @@ class ImageCodec:
         header = Header(
             CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, _source_key(picture)
         )
-        return container.write(header, [*_metadata_chunks(picture), *chunks]), latents
+        return _write(header, [*_metadata_chunks(picture), *chunks]), latents
 
     def _encode_lossless(self, picture: Picture) -> bytes:
         pixels = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
         extra = {MODE_KEY: LOSSLESS, **_source_key(picture)}
         header = Header(CODEC_ID, CODEC_VERSION, b"", picture.pixels.shape, "uint8", None, extra)
-        return container.write(header, [*_metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)])
+        return _write(header, [*_metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)])
 
     def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
         from siglum.codecs.image import lossless
@@ -295,6 +325,10 @@ def check_header(header: Header) -> None:
         or shape[2:] not in ((), (3,), (4,))
     ):
         raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
+    if max(shape[:2]) > MAX_SIDE:
+        raise LimitExceeded(
+            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
+        )
     mode = header.extra.get(MODE_KEY)
     if mode not in (None, LOSSLESS):
         raise MalformedHeader(f"mode {mode!r} is none of the image codec's: the file is damaged")
@@ -310,10 +344,17 @@ def strips(height: int, width: int) -> list[slice]:
 
 
 def _looks_drawn(pixels: np.ndarray) -> bool:
-    if pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS:
+    if pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS or pixels.shape[1] == 1:
         return True
     same = pixels[:, 1:] == pixels[:, :-1]
     return float(np.mean(same if same.ndim == 2 else same.all(axis=2))) >= FLAT_SHARE
+
+
+def _check_sides(picture: Picture) -> None:
+    if max(picture.width, picture.height) > MAX_SIDE:
+        raise UnsupportedInputError(
+            f"a side of {max(picture.width, picture.height)} pixels is beyond the {MAX_SIDE} that this codec takes"
+        )
 
 
 def _rgb_of(pixels: np.ndarray) -> np.ndarray:
@@ -343,8 +384,25 @@ def _tiles_of(chunks: list[Chunk]) -> Iterator[lossy.Tile]:
         yield lossy.Tile(chunk.payload, chunk.symbols_crc)
 
 
+def _check_chunks(header: Header, found: dict[int, list[Chunk]]) -> None:
+    for kind in (ChunkType.ICC, ChunkType.EXIF, ChunkType.XMP):
+        if len(found.get(kind, [])) > 1:
+            raise MalformedHeader(f"the file has more than one {kind.name} chunk")
+    lossy_rgba = header.shape[2:] == (4,) and MODE_KEY not in header.extra
+    if ChunkType.ALPHA in found and not lossy_rgba:
+        raise MalformedHeader("the file has opacity, but its picture has none apart")
+
+
 def _only(found: dict[int, list[Chunk]], kind: ChunkType) -> bytes | None:
     return found[kind][0].payload if kind in found else None
+
+
+def _write(header: Header, chunks: list[Chunk]) -> bytes:
+    # Whoever had the memory to encode a picture may write it; readers have limits of their own.
+    pixels = header.shape[0] * header.shape[1]
+    return container.write(
+        header, chunks, container.Limits(max_pixels=max(pixels, container.Limits.max_pixels))
+    )
 
 
 def _metadata_chunks(picture: Picture) -> list[Chunk]:

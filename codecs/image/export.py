@@ -10,12 +10,13 @@ import numpy as np
 
 from siglum.codecs import models
 from siglum.codecs.image import lossy, prior, quantise, weights, windows
+from siglum.codecs.image.constants import LAMBDA_HIGH, LAMBDA_LOW, LEVELS, SCALES
 from siglum.codecs.image.weights import ImageWeights
 
 if TYPE_CHECKING:
     from siglum.codecs.image.transform import ImageModel
 
-LEVELS = tuple(range(8, 256, 31))  # levels that the offsets are fitted over
+FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
 ERROR_FACTORS = (1.0, 1.4, 2.0, 3.0)  # candidates for the weight of an error against a bit
 
 
@@ -32,7 +33,7 @@ def build(
         (H, W, 3) uint8 arrays of the training set, a dozen or more, 512 x 512 or so.
     """
     integers = prior.export(model.eval())
-    none = np.zeros((integers.scales, quantise.OFFSET_CLASSES), np.float32)
+    none = np.zeros((SCALES, quantise.OFFSET_CLASSES), np.float32)
     best: tuple[float, dict[str, np.ndarray]] | None = None
     for factor in ERROR_FACTORS:
         tensors = weights.collect(model, integers, none, error_factor=factor)
@@ -40,7 +41,7 @@ def build(
         offsets = fit_offsets(candidate, pictures)
         tensors = weights.collect(model, integers, offsets, error_factor=factor)
         candidate = ImageWeights(tensors, models.model_id(tensors))
-        cost = mean_log_cost(candidate, pictures, LEVELS[1::2])
+        cost = mean_log_cost(candidate, pictures, FITTED_LEVELS[1::2])
         log(f"error factor {factor}: mean log cost {cost:.5f}")
         if best is None or cost < best[0]:
             best = (cost, tensors)
@@ -52,7 +53,7 @@ def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarr
     """Reconstruction offsets over all levels; see `quantise.fit_offsets`."""
     symbols, residuals, indices = [], [], []
     for number, pixels in enumerate(pictures):
-        level = LEVELS[number % len(LEVELS)]
+        level = FITTED_LEVELS[number % len(FITTED_LEVELS)]
         with windows.threads(None):
             y = windows.analyse(model.model, pixels, level)
             z = windows.hyper_analyse(model.model, y, level, model.hyper_bound)
@@ -67,12 +68,9 @@ def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarr
 
 def mean_log_cost(model: ImageWeights, pictures: Sequence[np.ndarray], levels: Iterable[int]) -> float:
     """Mean over levels of log(rate + lambda * error), real bytes: what export minimises."""
-    from siglum.codecs.image.transform import LAMBDA_HIGH, LAMBDA_LOW
-    from siglum.codecs.image.transform import LEVELS as COUNT
-
     costs = []
     for level in levels:
-        trade = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (level / COUNT)
+        trade = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (level / LEVELS)
         total = 0.0
         for pixels in pictures:
             coded, latents = lossy.encode(model, pixels, level, 2)

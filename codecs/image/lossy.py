@@ -1,8 +1,8 @@
 """The lossy path: picture <-> latents <-> one coded payload for each tile.
 
-A tile is 2048 x 2048 pixels of a picture above 4 megapixels, or all of a smaller one. Its hyperlatents and
-latents are one chunk that decodes alone: the prior starts anew at its border, the synthesis runs over the
-whole grid of latents, so no seam shows.
+A tile is 128 x 128 positions (2048 x 2048 pixels) of a picture of more positions than that, or all of a
+smaller one. Its hyperlatents and latents are one chunk that decodes alone: the prior starts anew at its
+border, the synthesis runs over the whole grid of latents, so no seam shows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglum.codecs.image import quantise
+from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
 from siglum.entropy import rans
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.errors import ChecksumMismatch, MalformedHeader
@@ -22,10 +23,7 @@ from siglum.kernels.checksum import crc32c
 if TYPE_CHECKING:
     from siglum.codecs.image.weights import ImageWeights
 
-TILED_ABOVE = 2**22  # pixels
 TILE = 128  # latent positions on a side of a tile: 2048 pixels
-PATCH = 16
-HYPER_FACTOR = 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def grid(height: int, width: int) -> tuple[int, int]:
 def tiles(height: int, width: int) -> list[tuple[slice, slice]]:
     """The tiles of a picture as slices of its grid of latents, row by row."""
     rows, columns = grid(height, width)
-    side = TILE if height * width > TILED_ABOVE else max(rows, columns)
+    side = TILE if rows * columns > TILE * TILE else max(rows, columns)
     return [
         (slice(top, min(top + side, rows)), slice(left, min(left + side, columns)))
         for top in range(0, rows, side)
@@ -144,6 +142,8 @@ def decode_tile(
     symbols = np.zeros(index.shape, np.int32)
     symbols[coded] = decoder.decode(bank, index[coded])
     decoder.finish()
+    if max(int(symbols.max()), -int(symbols.min())) > quantise.MAX_SYMBOL:
+        raise MalformedHeader("a latent is out of range: the file is damaged")
     if symbols_checksum(z, symbols) != tile.symbols_crc:
         raise ChecksumMismatch("the decoded symbols do not have the checksum that the file gives")
     return reconstruct(weights, symbols, mean, index)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, SCALES
 from siglum.entropy.integer_network import (
     IntegerNetwork,
     Layer,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from siglum.codecs.image.transform import Depthwise as Depthwise3x3
     from siglum.codecs.image.transform import ImageModel, QualityGain
 
-ANCHOR_STEP = 32  # levels between two anchors of the quality biases
 ACTIVATION_UNIT = 1024  # integers per unit of a real activation
 INDEX_UNIT = 256  # integers per step of the table index in the network's output
 HYPER_BOUND = 127  # hyperlatents are clamped to -127..127
@@ -59,14 +59,13 @@ class IntegerPrior:
         network: IntegerNetwork,
         biases: list[np.ndarray | None],
         hyper_index: np.ndarray,
-        scales: int = 64,
     ) -> None:
-        self.network, self.biases, self.hyper_index, self.scales = network, biases, hyper_index, scales
+        self.network, self.biases, self.hyper_index = network, biases, hyper_index
 
     def hyper_tables(self, level: int) -> np.ndarray:
         """Table index of each hyperlatent channel at a level: (hyper,) uint8."""
         index = (interpolate(self.hyper_index, level) + INDEX_UNIT // 2) >> 8
-        return np.clip(index, 0, self.scales - 1).astype(np.uint8)
+        return np.clip(index, 0, SCALES - 1).astype(np.uint8)
 
     def __call__(self, z: np.ndarray, level: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Run the network.
@@ -87,7 +86,7 @@ class IntegerPrior:
         out = self.network(np.ascontiguousarray(z, np.int16), condition, threads=threads)
         latent = out.shape[-1] // 2
         index = (out[..., latent:].astype(np.int32) + INDEX_UNIT // 2) >> 8
-        return out[..., :latent], np.clip(index, 0, self.scales - 1).astype(np.uint8)
+        return out[..., :latent], np.clip(index, 0, SCALES - 1).astype(np.uint8)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Arrays by name, for a weights file; `from_tensors` is the inverse."""
@@ -113,8 +112,13 @@ class IntegerPrior:
             dict(metadata),
         )
         biases = [tensors.get(f"bias.{position}") for position in range(len(network.condition_bounds))]
-        for anchors, bound in zip(biases, network.condition_bounds, strict=True):
-            if anchors is not None and int(np.abs(anchors.astype(np.int64)).max()) > bound:
+        layers = [layer for layer in network.layers if not isinstance(layer, PixelShuffle)]
+        for anchors, bound, layer in zip(biases, network.condition_bounds, layers, strict=True):
+            if anchors is None:
+                continue
+            if anchors.dtype != np.int32 or anchors.shape != (ANCHORS, layer.out_channels):
+                raise ValueError("a quality bias has a wrong type or shape")
+            if int(np.abs(anchors.astype(np.int64)).max()) > bound:
                 raise ValueError("a quality bias is beyond the bound that proves the network exact")
         hyper_index = tensors["hyper_index"]
         if hyper_index.ndim != 2 or hyper_index.dtype != np.int32:

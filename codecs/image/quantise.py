@@ -6,8 +6,10 @@ from functools import cache
 
 import numpy as np
 
+from siglum.codecs.image.constants import SCALES
 from siglum.entropy.gaussian import gaussian_tables
 
+MAX_SYMBOL = 2**15 - 1  # of a latent, in a file; keeps forged ones out of float arithmetic
 MAX_COSTED = 24  # magnitudes from here on are never changed by the optimisation
 OFFSET_CLASSES = 2  # reconstruction offsets for magnitude 1, and for 2 and above
 
@@ -42,7 +44,7 @@ def optimised_rounding(residual: np.ndarray, index: np.ndarray, weight: np.ndarr
     -------
     (..., C) int32.
     """
-    symbols = np.rint(residual).astype(np.int32)
+    symbols = np.rint(np.clip(residual, -MAX_SYMBOL, MAX_SYMBOL)).astype(np.int32)
     symbols[index < skip] = 0
     magnitude = np.abs(symbols)
     distance = np.abs(residual)
@@ -76,17 +78,17 @@ def offsets(symbols: np.ndarray, index: np.ndarray, table: np.ndarray) -> np.nda
     return padded[index, magnitude] * np.sign(symbols).astype(np.float32)
 
 
-def fit_offsets(symbols: np.ndarray, residual: np.ndarray, index: np.ndarray, scales: int = 64) -> np.ndarray:
+def fit_offsets(symbols: np.ndarray, residual: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Centroids of the residuals that were coded as each integer: the table that `offsets` takes.
 
     Classes with fewer than 200 samples keep 0.
     """
-    table = np.zeros((scales, OFFSET_CLASSES), np.float32)
+    table = np.zeros((SCALES, OFFSET_CLASSES), np.float32)
     magnitude = np.minimum(np.abs(symbols), OFFSET_CLASSES)
     shift = (symbols - residual) * np.sign(symbols)
     for k in range(1, OFFSET_CLASSES + 1):
         chosen = magnitude == k
-        count = np.bincount(index[chosen], minlength=scales)
-        total = np.bincount(index[chosen], weights=shift[chosen], minlength=scales)
+        count = np.bincount(index[chosen], minlength=SCALES)
+        total = np.bincount(index[chosen], weights=shift[chosen], minlength=SCALES)
         table[:, k - 1] = np.where(count >= 200, total / np.maximum(count, 1), 0.0)
     return np.clip(table, -0.25, 0.5)

@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import siglum
+from siglum.codecs.image.constants import LEVELS, PATCH
 from siglum.codecs.image.transform import (
-    LEVELS,
-    PATCH,
     PRESETS,
     ImageModel,
     lambda_of,
     space_to_depth,
 )
 from siglum.datasets.images import CropSampler, find_images, load_rgb, split
+from siglum.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     ]
     if matrices:
+        if not hasattr(torch.optim, "Muon"):
+            raise UsageError(f"torch {torch.__version__} has no Muon: upgrade to 2.10, or train with adamw")
         optimizers.append(
             torch.optim.Muon(
                 matrices, lr=recipe.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
@@ -107,19 +110,27 @@ def validate(
     return rows
 
 
-def validation_pictures(
-    paths: list[Path], count: int = 12, size: tuple[int, int] = (512, 768)
-) -> list[np.ndarray]:
-    """Centre crops of the validation photographs that are large enough, evenly drawn from the list."""
-    large = [
-        image for image in map(load_rgb, paths) if image.shape[0] >= size[0] and image.shape[1] >= size[1]
-    ]
-    chosen = large[:: max(1, len(large) // count)][:count]
+def validation_pictures(paths: list[Path], count: int = 12) -> list[np.ndarray]:
+    """Centre crops, at most 512x768, of the largest validation photographs; sides are multiples of 64.
+
+    Raises
+    ------
+    UsageError
+        If no photograph is held out, or all are smaller than 64x64.
+    """
     crops = []
-    for image in chosen:
-        top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
-        crops.append(np.ascontiguousarray(image[top : top + size[0], left : left + size[1]]))
-    return crops
+    for image in map(load_rgb, paths):
+        height, width = (
+            min(most, side // 64 * 64) for most, side in zip((512, 768), image.shape, strict=False)
+        )
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        if height and width:
+            crops.append(np.ascontiguousarray(image[top : top + height, left : left + width]))
+    if not crops:
+        raise UsageError("every twelfth picture is held out for validation: at least 12 of 64x64 are needed")
+    largest = max(crop.size for crop in crops)
+    crops = [crop for crop in crops if crop.size == largest]
+    return crops[:: max(1, len(crops) // count)][:count]
 
 
 def training_loss(
@@ -225,7 +236,7 @@ class Trainer:
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             for optimizer in self.optimizers:
-                scale = recipe.muon_factor if isinstance(optimizer, torch.optim.Muon) else 1.0
+                scale = recipe.muon_factor if type(optimizer).__name__ == "Muon" else 1.0
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * factor * scale
                 if torch.isfinite(norm):
@@ -265,6 +276,7 @@ def write_model(trainer: Trainer, name: str, command: str) -> Path:
         "steps": trainer.step,
         "hours": round(trainer.seconds / 3600, 3),
         "torch": torch.__version__,
+        "siglum": siglum.__version__,
         "validation": curve[-1]["validation"],
         "curve": [[step, hours, row["bpp"], row["psnr"]] for step, hours, row in middle],
     }

@@ -16,18 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEVELS = 256  # quality levels that a file can name
-ANCHOR_STEP = 32  # levels between two anchors of the learned gains
-ANCHORS = LEVELS // ANCHOR_STEP + 1
-LAMBDA_LOW, LAMBDA_HIGH = (
-    0.0006,
-    0.35,
-)  # weights of the squared error (of 0..255 samples) at the outer anchors
-SCALE_LOW, SCALE_HIGH, SCALES = 0.11, 64.0, 64  # the scales of the Gaussian table bank
+from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, LAMBDA_HIGH, LAMBDA_LOW, LEVELS, PATCH, SCALES
+
+SCALE_LOW, SCALE_HIGH = 0.11, 64.0  # of the Gaussian table bank
 LOG_SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALES - 1)
 ACTIVATION_LIMIT = 16.0  # saturation of the integer network's activations
-PATCH = 16  # pixels on a side that one latent position stands for
-HYPER_PATCH = 64  # pixels on a side that one hyperlatent position stands for
 
 
 @dataclass(frozen=True)

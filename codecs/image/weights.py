@@ -14,7 +14,16 @@ import numpy as np
 
 from siglum.codecs import models
 from siglum.codecs.image import prior as integer_prior
-from siglum.codecs.image.prior import ANCHOR_STEP, IntegerPrior
+from siglum.codecs.image.constants import (
+    ANCHOR_STEP,
+    ANCHORS,
+    HYPER_FACTOR,
+    LAMBDA_HIGH,
+    LAMBDA_LOW,
+    LEVELS,
+    SCALES,
+)
+from siglum.codecs.image.prior import IntegerPrior
 from siglum.codecs.image.quantise import OFFSET_CLASSES
 from siglum.errors import UnknownModel
 
@@ -24,6 +33,17 @@ if TYPE_CHECKING:
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
 PRIOR = "prior."
 NETWORK = "model."
+ENCODER_NETWORK = models.ENCODER + NETWORK
+ERROR_FACTOR = (
+    models.ENCODER + "error_factor"
+)  # weight of squared errors against bits in the encoder's rounding
+ENCODER_PARTS = (
+    "analysis.",
+    "hyper_analysis.",
+    "hyper_synthesis.",
+    "hyper_scale.",
+)  # decoders run the integer prior
+MAX_SIZE = 4096  # of anything that a preset counts
 DEFAULT_SKIP = 3  # latents of a table below this (a scale under 0.15) are not coded
 
 
@@ -36,15 +56,12 @@ class Config(msgspec.Struct, frozen=True):
         Sizes of the networks, the fields of `transform.Preset`.
     skip
         Latents whose table index is below this are not coded.
-    error_factor
-        Weight of squared errors against bits in the encoder's rounding.
     network
         What the integer network of the prior needs besides its tensors.
     """
 
     preset: dict[str, int]
     skip: int
-    error_factor: float
     network: dict[str, str]
 
 
@@ -68,26 +85,55 @@ class ImageWeights:
         self._tensors = tensors
         self.id = identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
-        self.preset, self.skip, self.error_factor = config.preset, config.skip, config.error_factor
+        self.preset, self.skip = config.preset, config.skip
         self.prior = IntegerPrior.from_tensors(_below(tensors, PRIOR), config.network)
         self.offsets = np.asarray(tensors["offsets"], np.float32)
+        self.error_factor = float(np.asarray(tensors[ERROR_FACTOR]).reshape(()))
         self.hyper_bound = integer_prior.HYPER_BOUND
-        if self.offsets.shape != (self.prior.scales, OFFSET_CLASSES):
-            raise ValueError("the reconstruction offsets have a wrong shape")
+        self._check()
+
+    def _check(self) -> None:
+        latent, hyper, network = self.preset.get("latent", 0), self.preset.get("hyper", 0), self.prior.network
+        gains = [self._tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
+        fits = (
+            network.in_channels == hyper
+            and network.out_channels == 2 * latent
+            and network.upsampling == HYPER_FACTOR
+            and network.input_bound >= self.hyper_bound
+            and self.prior.hyper_index.shape == (ANCHORS, hyper)
+            and self.offsets.shape == (SCALES, OFFSET_CLASSES)
+            and self._tensors[f"{NETWORK}deviation"].shape == (latent,)
+            and all(gain.shape == (ANCHORS, latent) for gain in gains)
+            and 0 <= self.skip < SCALES
+            and all(1 <= size <= MAX_SIZE for size in self.preset.values())
+        )
+        floats = [array for array in self._tensors.values() if array.dtype.kind == "f"]
+        if not fits or not all(np.isfinite(array).all() for array in floats):
+            raise ValueError("its parts do not fit each other")
 
     @cached_property
     def model(self) -> ImageModel:
-        """The float networks, in torch."""
+        """The float networks, in torch.
+
+        Raises
+        ------
+        UnknownModel
+            If the tensors are not those of the preset.
+        """
         import torch
 
         from siglum.codecs.image.transform import ImageModel, Preset
 
-        network = ImageModel(Preset(**self.preset))
-        state = {
-            name: torch.from_numpy(np.array(array, np.float32))
-            for name, array in _below(self._tensors, NETWORK).items()
-        }
-        network.load_state_dict(state)
+        arrays = {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
+        state = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+        try:
+            network = ImageModel(Preset(**self.preset))
+            network.load_state_dict(state)
+        except (RuntimeError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise UnknownModel(
+                f"the model {self.id.hex()} is not of its preset ({first}); install it again"
+            ) from error
         return network.eval()
 
     def _gain(self, name: str, level: int) -> np.ndarray:
@@ -99,15 +145,12 @@ class ImageWeights:
     def mean_unit(self, level: int) -> np.ndarray:
         """(latent,) float32: what one integer of the prior's mean is in units of the step."""
         deviation = np.asarray(self._tensors[f"{NETWORK}deviation"], np.float64)
-        return (deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT).astype(
-            np.float32
-        )
+        unit = deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT
+        return unit.astype(np.float32)
 
     @lru_cache(maxsize=8)  # noqa: B019 - the weights live as long as the process
     def error_weight(self, level: int) -> np.ndarray:
         """(latent,) float32: bits that one squared step of error is worth at this level."""
-        from siglum.codecs.image.transform import LAMBDA_HIGH, LAMBDA_LOW, LEVELS
-
         weight = LAMBDA_LOW * math.exp(math.log(LAMBDA_HIGH / LAMBDA_LOW) * level / LEVELS)
         squared_step = np.exp(2 * self._gain("inverse_gain", level))
         return (self.error_factor * weight * 255.0**2 / 3.0 * squared_step).astype(np.float32)
@@ -122,14 +165,16 @@ def collect(
     error_factor: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
-    config = Config(model.preset.to_dict(), skip, error_factor, prior.network.metadata())
+    config = Config(model.preset.to_dict(), skip, prior.network.metadata())
     tensors: dict[str, np.ndarray] = {
         CONFIG: np.frombuffer(msgspec.json.encode(config), np.uint8).copy(),
         "offsets": offsets.astype(np.float32),
+        ERROR_FACTOR: np.full(1, error_factor, np.float32),
     }
     for name, tensor in model.state_dict().items():
         half = tensor.ndim >= 2 and ".linear." not in name and not name.endswith("anchors")
-        tensors[NETWORK + name] = tensor.float().numpy().astype(np.float16 if half else np.float32)
+        prefix = ENCODER_NETWORK if name.startswith(ENCODER_PARTS) else NETWORK
+        tensors[prefix + name] = tensor.float().numpy().astype(np.float16 if half else np.float32)
     tensors.update({PRIOR + name: array for name, array in prior.tensors().items()})
     return tensors
 
@@ -145,13 +190,25 @@ def save(tensors: Mapping[str, np.ndarray], path: Path, card: Mapping[str, Any])
     return identifier
 
 
-@lru_cache(maxsize=4)
-def _load(path: Path, identifier: str, model: models.Model) -> ImageWeights:
-    tensors = models.load(model)
+def make(tensors: Mapping[str, np.ndarray], identifier: bytes) -> ImageWeights:
+    """Weights from tensors of whatever origin.
+
+    Raises
+    ------
+    UnknownModel
+        If they are no model of the image codec.
+    """
     try:
-        return ImageWeights(tensors, bytes.fromhex(identifier))
-    except (KeyError, ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
-        raise UnknownModel(f"{path} is no model of the image codec ({error}); install it again") from error
+        return ImageWeights(tensors, identifier)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+        raise UnknownModel(
+            f"the weights are no model of the image codec ({error}); install them again"
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def _load(model: models.Model) -> ImageWeights:
+    return make(models.load(model), bytes.fromhex(model.id))
 
 
 def load_by_name(name: str) -> ImageWeights:
@@ -163,7 +220,7 @@ def load_by_name(name: str) -> ImageWeights:
         If there are none, or they are damaged.
     """
     model = models.named(name, "image")
-    return _load(model.path, model.id, model)
+    return _load(model)
 
 
 def load_by_id(identifier: bytes) -> ImageWeights:
@@ -179,7 +236,7 @@ def load_by_id(identifier: bytes) -> ImageWeights:
         raise UnknownModel(
             f"the file names the model {model.name!r}, which is for {model.codec}, not for pictures"
         )
-    return _load(model.path, model.id, model)
+    return _load(model)
 
 
 def _below(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from siglum.codecs.image.transform import HYPER_PATCH, PATCH, ImageModel, Preset
+from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
+from siglum.codecs.image.transform import ImageModel, Preset
 
 WINDOW = 64  # latent positions on a side of a window: 1024 pixels
 
@@ -79,8 +80,9 @@ def analyse(model: ImageModel, pixels: np.ndarray, level: int) -> np.ndarray:
 
 def hyper_analyse(model: ImageModel, y: np.ndarray, level: int, bound: int) -> np.ndarray:
     """Hyperlatents of a tile's latents (h, w, latent): (ceil(h/4), ceil(w/4), hyper) int16, within +-bound."""
-    factor = HYPER_PATCH // PATCH
-    padded = np.pad(y, ((0, -y.shape[0] % factor), (0, -y.shape[1] % factor), (0, 0)), mode="edge")
+    padded = np.pad(
+        y, ((0, -y.shape[0] % HYPER_FACTOR), (0, -y.shape[1] % HYPER_FACTOR), (0, 0)), mode="edge"
+    )
     z = model.hyper_analysis(torch.from_numpy(padded)[None], _level(level))[0].numpy()
     return np.clip(np.rint(z), -bound, bound).astype(np.int16)
 

@@ -12,7 +12,9 @@ True
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import PathLike
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from siglum import errors
@@ -21,9 +23,11 @@ from siglum.errors import BitstreamError, SiglumError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from siglum.codecs.container import Limits
     from siglum.codecs.inspection import Info
 
 __version__ = "0.1.0"
+_LAZY = ("benchmarks", "codecs", "datasets", "entropy", "kernels", "quantizers")
 __all__ = ["BitstreamError", "SiglumError", "__version__", "decode", "encode", "errors", "inspect"]
 
 
@@ -53,8 +57,17 @@ def encode(array: NDArray[Any], *, codec: str | None = None, **options: Any) -> 
     return bytes(codecs.get(codec or codecs.codec_of_array(array), **options).encode(array))
 
 
-def decode(data: bytes, *, threads: int | None = None) -> NDArray[Any]:
+def decode(data: bytes, *, threads: int | None = None, limits: Limits | None = None) -> NDArray[Any]:
     """Decode a `.sgl` file to the array that it holds; the header says which codec.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    threads
+        Threads to use; None: as many as there are.
+    limits
+        What the file may announce (`siglum.codecs.container.Limits`); None: the defaults.
 
     Raises
     ------
@@ -63,18 +76,28 @@ def decode(data: bytes, *, threads: int | None = None) -> NDArray[Any]:
     """
     from siglum import codecs
 
-    result: NDArray[Any] = codecs.codec_of_file(data, threads=threads).decode_array(data)
+    config = {} if threads is None else {"threads": threads}
+    result: NDArray[Any] = codecs.codec_of_file(data, limits, **config).decode_array(data, limits)
     return result
 
 
-def inspect(source: bytes | str | PathLike[str]) -> Info:
+def inspect(source: bytes | str | PathLike[str], limits: Limits | None = None) -> Info:
     """Read what a file says about itself, without weights and without decoding.
 
     Parameters
     ----------
     source
         The bytes of a file, or its path.
+    limits
+        What the file may announce; None: the defaults.
     """
     from siglum.codecs.inspection import inspect as inspect_file
 
-    return inspect_file(source)
+    return inspect_file(source, limits)
+
+
+def __getattr__(name: str) -> ModuleType:
+    # `siglum.codecs`, `siglum.entropy` and the others are imported when they are first used.
+    if name in _LAZY:
+        return import_module(f"siglum.{name}")
+    raise AttributeError(f"module 'siglum' has no attribute {name!r}")

@@ -15,6 +15,7 @@ from siglum import errors
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import codec as image
+from siglum.codecs.image import lossy
 from siglum.codecs.image.codec import ImageCodec, ImageConfig, level_of_quality
 from siglum.codecs.image.picture import Picture
 
@@ -181,6 +182,8 @@ def header(**changes: object) -> Header:
         ({"extra": {17: 2}}, errors.MalformedHeader),
         ({"extra": {19: 2}}, errors.UnsupportedVersion),
         ({"shape": (4096, 4096, 3)}, errors.Truncated),
+        ({"shape": (1, 2**24, 3)}, errors.LimitExceeded),
+        ({"shape": (2**19, 1)}, errors.LimitExceeded),
     ],
 )
 def test_headers_of_no_picture(changes: dict[str, object], error: type[Exception]) -> None:
@@ -199,14 +202,49 @@ def test_too_many_or_unchecked_parts() -> None:
         siglum.decode(container.write(header(), [Chunk(ChunkType.DATA, 0, payload.payload, None)]))
 
 
-def test_a_huge_claim_allocates_nothing() -> None:
-    data = container.write(header(shape=(2**14, 2**14, 3)), [Chunk(ChunkType.DATA, 0, b"\0" * 100, 0)])
+@pytest.mark.parametrize(
+    "claim", [{"shape": (2**14, 2**14, 3)}, {"shape": (1, 2**24, 3), "quality": None, "extra": {17: 1}}]
+)
+def test_a_huge_claim_allocates_nothing(claim: dict[str, object]) -> None:
+    data = container.write(header(**claim), [Chunk(ChunkType.DATA, 0, b"\0" * 100, 0)])
     tracemalloc.start()
     with pytest.raises(errors.BitstreamError):
         siglum.decode(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22
+
+
+def test_metadata_and_opacity_where_there_can_be_none() -> None:
+    data = ImageCodec(level=50).encode(Picture(smooth(32, 32), icc=b"profile"))
+    chunks = list(container.Reader(data).chunks())
+    for extra in (Chunk(ChunkType.ICC, 1, b"again"), Chunk(ChunkType.ALPHA, 0, b"\0", 0)):
+        with pytest.raises(errors.MalformedHeader):
+            siglum.decode(container.write(header(quality=50), [*chunks, extra]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 255))
+@settings(deadline=None, max_examples=30)
+def test_any_symbols_with_right_checksums_decode_or_are_refused(seed: int, level: int) -> None:
+    weights = ImageCodec()._weights()
+    random = np.random.default_rng(seed)
+    wild = random.choice([3, 130, 2**15, 2**31 - 1])
+    z = random.integers(-min(wild, 2**15), min(wild, 2**15 - 1) + 1, (1, 1, weights.preset["hyper"])).astype(
+        np.int32
+    )
+    symbols = random.integers(
+        -wild - (wild == 2**31 - 1), wild, (2, 2, weights.preset["latent"]), dtype=np.int64
+    )
+    _, index = lossy.predict(weights, np.clip(z, -127, 127).astype(np.int16), level, (2, 2), 1)
+    symbols = np.where(index < weights.skip, 0, symbols).astype(np.int32)
+    payload = lossy.encode_symbols(weights, z, symbols, index, level)
+    chunk = Chunk(ChunkType.DATA, 0, payload, lossy.symbols_checksum(z, symbols))
+    data = container.write(header(quality=level, shape=(32, 32, 3)), [chunk])
+    if max(np.abs(z).max(), 0) > 127 or np.abs(symbols.astype(np.int64)).max() > 2**15 - 1:
+        with pytest.raises(errors.MalformedHeader):
+            siglum.decode(data)
+    else:
+        assert siglum.decode(data).shape == (32, 32, 3)
 
 
 @given(st.data())

@@ -36,7 +36,6 @@ def test_windows_give_what_one_pass_gives(photo: np.ndarray, monkeypatch: pytest
 def test_tiles_show_no_seam(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = ImageCodec(level=140, lossless=False)
     whole = codec.decode_array(codec.encode(photo))
-    monkeypatch.setattr(lossy, "TILED_ABOVE", 1000)
     monkeypatch.setattr(lossy, "TILE", 12)
     assert len(lossy.tiles(*photo.shape[:2])) == 12
     tiled = codec.decode_array(codec.encode(photo))

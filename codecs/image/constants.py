@@ -1,0 +1,12 @@
+"""Numbers that several parts of the image codec share; changing one changes the format or needs a new model."""
+
+PATCH = 16  # pixels on a side that one latent position stands for
+HYPER_FACTOR = 4  # latent positions on a side that one hyperlatent position stands for
+LEVELS = 256  # quality levels that a file can name
+ANCHOR_STEP = 32  # levels between two anchors of what is learned for each quality
+ANCHORS = LEVELS // ANCHOR_STEP + 1
+LAMBDA_LOW, LAMBDA_HIGH = (
+    0.0006,
+    0.35,
+)  # weights of the squared error (of 0..255 samples) at the outer anchors
+SCALES = 64  # tables of the Gaussian bank
