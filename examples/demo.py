@@ -18,8 +18,9 @@ CODEC = Path(sys.executable).with_name("codec")
 
 def run(*arguments: str | Path) -> None:
     """Run the command line, showing what is run."""
-    print("$ codec", *(str(a).replace(f"{ROOT}/", "") for a in arguments), flush=True)
-    subprocess.run([CODEC, *map(str, arguments)], check=True)
+    shown = [str(a.relative_to(ROOT)) if isinstance(a, Path) else a for a in arguments]
+    print("$ codec", *shown, flush=True)
+    subprocess.run([CODEC, *shown], check=True, cwd=ROOT)
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
