@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from siglum.codecs.image.transform import ImageModel
 
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
-ERROR_FACTORS = (1.0, 1.4, 2.0, 3.0)  # candidates for the weight of an error against a bit
+ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0)  # candidates for the weight of an error against a bit
+OFFSET_PARTS = (0.5, 1.0)  # of the fitted offsets; a synthesis trained on plain rounding has learned some of them
 
 
 def build(
@@ -34,19 +35,23 @@ def build(
     """
     integers = prior.export(model.eval())
     none = np.zeros((SCALES, quantise.OFFSET_CLASSES), np.float32)
-    best: tuple[float, dict[str, np.ndarray]] | None = None
-    for factor in ERROR_FACTORS:
-        tensors = weights.collect(model, integers, none, error_factor=factor)
-        candidate = ImageWeights(tensors, models.model_id(tensors))
-        offsets = fit_offsets(candidate, pictures)
+
+    def trial(factor: float, offsets: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
         tensors = weights.collect(model, integers, offsets, error_factor=factor)
-        candidate = ImageWeights(tensors, models.model_id(tensors))
-        cost = mean_log_cost(candidate, pictures, FITTED_LEVELS[1::2])
-        log(f"error factor {factor}: mean log cost {cost:.5f}")
-        if best is None or cost < best[0]:
-            best = (cost, tensors)
-    assert best is not None
-    return best[1]
+        cost = mean_log_cost(ImageWeights(tensors, models.model_id(tensors)), pictures, FITTED_LEVELS[1::2])
+        return cost, tensors
+
+    trials = {factor: trial(factor, none) for factor in ERROR_FACTORS}
+    factor = min(trials, key=lambda candidate: trials[candidate][0])
+    cost, tensors = trials[factor]
+    log(f"error factor {factor:g}: mean log cost {cost:.5f}")
+    fitted = fit_offsets(ImageWeights(tensors, models.model_id(tensors)), pictures)
+    for part in OFFSET_PARTS:
+        other_cost, other = trial(factor, (fitted * part).astype(np.float32))
+        log(f"offsets times {part:g}: mean log cost {other_cost:.5f}")
+        if other_cost < cost:
+            cost, tensors = other_cost, other
+    return tensors
 
 
 def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarray:

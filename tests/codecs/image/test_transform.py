@@ -81,7 +81,7 @@ def test_training_runs_resumes_and_exports(
     from siglum.codecs.image.codec import ImageCodec
 
     monkeypatch.setitem(train.PRESETS, "tiny", TINY)
-    monkeypatch.setattr(export, "ERROR_FACTORS", (1.0,))
+    monkeypatch.setattr(export, "ERROR_FACTORS", (1.0, 8.0))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     out = tmp_path / "run"
     recipe = train.Recipe(preset="tiny", hours=0.3 / 3600, batch=2, crop=64, warmup_steps=1)
