@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from siglum.codecs.image.transform import ImageModel
 
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
-ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0)  # candidates for the weight of an error against a bit
-OFFSET_PARTS = (0.5, 1.0)  # of the fitted offsets; a synthesis trained on plain rounding has learned some of them
+# Candidates for the weight of an error against a bit.
+ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0)
+# Parts of the fitted offsets: a synthesis trained on plain rounding has learned some of them.
+OFFSET_PARTS = (0.5, 1.0)
 
 
 def build(
