@@ -202,7 +202,12 @@ def test_a_signal_leaves_nothing_behind(number: int, code: int, process, photo: 
     assert process("encode", photo).returncode == 0
     command = [str(Path(sys.executable).with_name("codec")), "decode", str(photo.with_suffix(".sgl")), "-f"]
     child = subprocess.Popen(
-        command, env=environment_of(photo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment_of(photo),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # jobs in the background inherit it ignored
     )
     with child:
         assert child.stdout is not None and child.stdout.readline() == "writing\n"

@@ -45,6 +45,31 @@ def test_the_id_is_what_its_definition_says() -> None:
     assert models.model_id(shuffled) == models.model_id(tensors)
 
 
+@pytest.fixture
+def any_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let weights pass that are no model of their codec."""
+    monkeypatch.setattr(models, "_check_fits", lambda *_: None)
+
+
+def test_weights_that_are_no_model_of_the_codec_are_refused(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(UnknownModel, match="no model of the image codec"):
+        models.add(make(tmp_path / "elsewhere"))
+    with pytest.raises(UnsupportedInputError, match="not installed"):
+        models.add(make(tmp_path / "elsewhere", codec="imago"))
+    for name in ("../x", "a/b", "A B", ".hidden", "a\n"):
+        path = make(tmp_path / "elsewhere")
+        path.with_suffix(".json").write_text(json.dumps(CARD | {"codec": name}))
+        with pytest.raises(UnsupportedInputError, match="codec must be of"):
+            models.add(path)
+    assert not home.exists()
+
+
+def test_tensors_of_the_encoder_do_not_change_the_id() -> None:
+    tensors = {"w": np.arange(6, dtype=np.int8)}
+    assert models.model_id({**tensors, "encoder.v": np.ones(3, np.int8)}) == models.model_id(tensors)
+
+
+@pytest.mark.usefixtures("any_weights")
 def test_add_find_and_load(tmp_path: Path, home: Path) -> None:
     source = make(tmp_path / "elsewhere")
     added = models.add(source)
@@ -77,6 +102,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         models.named("large", "image")
 
 
+@pytest.mark.usefixtures("any_weights")
 def test_a_name_that_is_taken_needs_force(tmp_path: Path) -> None:
     make(tmp_path / "package", value=1)
     source = make(tmp_path / "elsewhere", value=2)
