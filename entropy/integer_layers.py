@@ -60,12 +60,12 @@ class _Arithmetic:
     @property
     def in_channels(self) -> int:
         """Channels of the input."""
-        raise NotImplementedError
+        return int(self.weight.shape[-1])
 
     @property
     def out_channels(self) -> int:
         """Channels of the output."""
-        raise NotImplementedError
+        return int(self.weight.shape[0 if isinstance(self, Pointwise) else -1])
 
     @property
     def output_bound(self) -> int:
@@ -102,16 +102,6 @@ class Pointwise(_Arithmetic):
         A type, shape or range is not as above.
     """
 
-    @property
-    def in_channels(self) -> int:
-        """Channels of the input."""
-        return int(self.weight.shape[1])
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        return int(self.weight.shape[0])
-
 
 @dataclass(frozen=True, eq=False)
 class Depthwise(_Arithmetic):
@@ -124,16 +114,6 @@ class Depthwise(_Arithmetic):
         super().__post_init__()
         if self.weight.shape[:2] != (3, 3):
             raise ValueError("depthwise weights must be (3, 3, C)")
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the input."""
-        return int(self.weight.shape[2])
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        return int(self.weight.shape[2])
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class ImageCodec:
         _check_chunks(header, found)
         height, width = header.shape[:2]
         channels = header.shape[2] if len(header.shape) == 3 else 1
-        if header.extra.get(MODE_KEY) == LOSSLESS:
+        if self.is_lossless(header):
             pixels = self._decode_strips(found.get(ChunkType.DATA, []), height, width, channels)
         else:
             pixels = self._decode_lossy(header, found.get(ChunkType.DATA, []))
@@ -388,7 +388,7 @@ def _check_chunks(header: Header, found: dict[int, list[Chunk]]) -> None:
     for kind in (ChunkType.ICC, ChunkType.EXIF, ChunkType.XMP):
         if len(found.get(kind, [])) > 1:
             raise MalformedHeader(f"the file has more than one {kind.name} chunk")
-    lossy_rgba = header.shape[2:] == (4,) and MODE_KEY not in header.extra
+    lossy_rgba = header.shape[2:] == (4,) and not ImageCodec.is_lossless(header)
     if ChunkType.ALPHA in found and not lossy_rgba:
         raise MalformedHeader("the file has opacity, but its picture has none apart")
 

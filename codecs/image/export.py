@@ -63,9 +63,7 @@ def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarr
         level = FITTED_LEVELS[number % len(FITTED_LEVELS)]
         with windows.threads(None):
             y = windows.analyse(model.model, pixels, level)
-            z = windows.hyper_analyse(model.model, y, level, model.hyper_bound)
-        mean, index = lossy.predict(model, z, level, y.shape[:2], 2)
-        k = quantise.optimised_rounding(y - mean, index, model.error_weight(level), model.skip)
+            _, mean, index, k = lossy.choose_symbols(model, y, level, 2)
         coded = k != 0
         symbols.append(k[coded])
         residuals.append((y - mean)[coded])

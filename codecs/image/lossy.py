@@ -95,17 +95,29 @@ def encode(
         y = windows.analyse(weights.model, pixels, level)
         coded = []
         for rows, columns in tiles(*pixels.shape[:2]):
-            part = y[rows, columns]
-            z = windows.hyper_analyse(weights.model, part, level, weights.hyper_bound)
-            mean, index = predict(weights, z, level, part.shape[:2], threads)
-            symbols = quantise.optimised_rounding(
-                part - mean, index, weights.error_weight(level), weights.skip
-            )
+            z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads)
             coded.append(
                 Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols))
             )
             y[rows, columns] = reconstruct(weights, symbols, mean, index)
     return coded, y
+
+
+def choose_symbols(
+    weights: ImageWeights, y: np.ndarray, level: int, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Hyperlatents, means, table indices and symbols of a tile's latents (rows, columns, latent) in steps."""
+    from siglum.codecs.image import windows
+
+    z = windows.hyper_analyse(weights.model, y, level, weights.hyper_bound)
+    mean, index = predict(weights, z, level, y.shape[:2], threads)
+    symbols = quantise.optimised_rounding(y - mean, index, weights.error_weight(level), weights.skip)
+    return z, mean, index, symbols
+
+
+def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) -> np.ndarray:
+    tables = weights.prior.hyper_tables(level)
+    return np.tile(tables, (rows, columns, 1))
 
 
 def encode_symbols(
@@ -114,7 +126,7 @@ def encode_symbols(
     """One payload: a step of hyperlatents, then a step of the latents whose table is not below the skip."""
     bank = gaussian_tables()
     encoder = rans.Encoder()
-    encoder.push(z.astype(np.int32), bank, np.broadcast_to(weights.prior.hyper_tables(level), z.shape).copy())
+    encoder.push(z.astype(np.int32), bank, _hyper_tables(weights, level, *z.shape[:2]))
     coded = index >= weights.skip
     encoder.push(symbols[coded], bank, index[coded])
     return encoder.finish()
@@ -133,8 +145,7 @@ def decode_tile(
     bank = gaussian_tables()
     decoder = rans.Decoder(tile.payload)
     rows, columns = (-(-side // HYPER_FACTOR) for side in shape)
-    tables = weights.prior.hyper_tables(level)
-    z = decoder.decode(bank, np.broadcast_to(tables, (rows, columns, len(tables))).copy())
+    z = decoder.decode(bank, _hyper_tables(weights, level, rows, columns))
     if z.size and max(int(z.max()), -int(z.min())) > weights.hyper_bound:
         raise MalformedHeader("a hyperlatent is out of range: the file is damaged")
     mean, index = predict(weights, z.astype(np.int16), level, shape, threads)
