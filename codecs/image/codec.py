@@ -14,6 +14,7 @@ from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import lossy
 from siglum.codecs.image.constants import LEVELS
+from siglum.codecs.image.engine import ENGINES, EngineName
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
 from siglum.errors import (
     ChecksumMismatch,
@@ -22,6 +23,7 @@ from siglum.errors import (
     Truncated,
     UnsupportedInputError,
     UsageError,
+    require_torch,
 )
 from siglum.kernels import dispatch
 from siglum.kernels.checksum import crc32c
@@ -70,6 +72,8 @@ class ImageConfig:
         Name of the weights that encode.
     threads
         Threads to use; None: as many as there are.
+    engine
+        What runs the networks: "native", or "torch" (on a GPU if there is one).
     """
 
     quality: float = 60.0
@@ -77,6 +81,7 @@ class ImageConfig:
     lossless: bool | None = None
     model: str = "small"
     threads: int | None = None
+    engine: EngineName = "native"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -153,12 +158,17 @@ class ImageCodec:
         lossless: bool | None = None,
         model: str = "small",
         threads: int | None = None,
+        engine: EngineName = "native",
     ) -> None:
         if level is not None and not 0 <= level <= MAX_LEVEL:
             raise UsageError(f"level is 0 to {MAX_LEVEL}, not {level}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads is 1 or more, not {threads}")
-        self.config = ImageConfig(quality, level, lossless, model, threads)
+        if engine not in ENGINES:
+            raise UsageError(f"engine is {' or '.join(ENGINES)}, not {engine!r}")
+        if engine == "torch":
+            require_torch("the engine torch")
+        self.config = ImageConfig(quality, level, lossless, model, threads, engine)
         self.level = level_of_quality(quality) if level is None else level
         self.threads = threads or dispatch.threads()
 
@@ -235,7 +245,7 @@ class ImageCodec:
     def _encode_lossy(self, picture: Picture, level: int) -> tuple[bytes, np.ndarray]:
         weights = self._weights()
         pixels = picture.pixels
-        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads)
+        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads, self.config.engine)
         chunks = [Chunk(ChunkType.DATA, i, tile.payload, tile.symbols_crc) for i, tile in enumerate(coded)]
         if picture.channels == 4:
             chunks += self._strips(pixels[..., 3:], ChunkType.ALPHA)
@@ -295,11 +305,12 @@ class ImageCodec:
         _expect(chunks, len(lossy.tiles(height, width)))
         weights = self._weights(header.model)
         latents = lossy.decode_latents(weights, _tiles_of(chunks), height, width, level, self.threads)
-        return lossy.synthesise(weights, latents, level, height, width, self.threads)
+        return lossy.synthesise(weights, latents, level, height, width, self.threads, self.config.engine)
 
     def _pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
         height, width = picture.pixels.shape[:2]
-        pixels = lossy.synthesise(self._weights(), latents, level, height, width, self.threads)
+        weights, engine = self._weights(), self.config.engine
+        pixels = lossy.synthesise(weights, latents, level, height, width, self.threads, engine)
         if picture.channels == 1:
             return _gray_of(pixels)
         return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglum.codecs.image import quantise
+from siglum.codecs.image import quantise, windows
 from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
 from siglum.entropy import rans
 from siglum.entropy.gaussian import gaussian_tables
@@ -21,6 +21,7 @@ from siglum.errors import ChecksumMismatch, MalformedHeader
 from siglum.kernels.checksum import crc32c
 
 if TYPE_CHECKING:
+    from siglum.codecs.image.engine import EngineName
     from siglum.codecs.image.weights import ImageWeights
 
 TILE = 128  # latent positions on a side of a tile: 2048 pixels
@@ -74,7 +75,7 @@ def predict(
 
 
 def encode(
-    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int
+    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int, engine: EngineName = "native"
 ) -> tuple[list[Tile], np.ndarray]:
     """Code a picture.
 
@@ -89,27 +90,21 @@ def encode(
     -------
     The tiles in row order, and the latents as the decoder will have them, (rows, columns, latent) float32.
     """
-    from siglum.codecs.image import windows
-
-    with windows.threads(threads):
-        y = windows.analyse(weights.model, pixels, level)
-        coded = []
-        for rows, columns in tiles(*pixels.shape[:2]):
-            z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads)
-            coded.append(
-                Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols))
-            )
-            y[rows, columns] = reconstruct(weights, symbols, mean, index)
+    y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
+    coded = []
+    for rows, columns in tiles(*pixels.shape[:2]):
+        z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads, engine)
+        coded.append(Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols)))
+        y[rows, columns] = reconstruct(weights, symbols, mean, index)
     return coded, y
 
 
 def choose_symbols(
-    weights: ImageWeights, y: np.ndarray, level: int, threads: int
+    weights: ImageWeights, y: np.ndarray, level: int, threads: int, engine: EngineName = "native"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hyperlatents, means, table indices and symbols of a tile's latents (rows, columns, latent) in steps."""
-    from siglum.codecs.image import windows
-
-    z = windows.hyper_analyse(weights.model, y, level, weights.hyper_bound)
+    bound = weights.hyper_bound
+    z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(np.int16)
     mean, index = predict(weights, z, level, y.shape[:2], threads)
     symbols = quantise.optimised_rounding(y - mean, index, weights.error_weight(level), weights.skip)
     return z, mean, index, symbols
@@ -180,10 +175,13 @@ def decode_latents(
 
 
 def synthesise(
-    weights: ImageWeights, y: np.ndarray, level: int, height: int, width: int, threads: int
+    weights: ImageWeights,
+    y: np.ndarray,
+    level: int,
+    height: int,
+    width: int,
+    threads: int,
+    engine: EngineName = "native",
 ) -> np.ndarray:
     """(H, W, 3) uint8 picture of the latents."""
-    from siglum.codecs.image import windows
-
-    with windows.threads(threads):
-        return windows.synthesise(weights.model, y, level, height, width)
+    return windows.synthesise(weights.engine(engine), weights.preset, y, level, height, width, threads)
