@@ -29,6 +29,7 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     metavar="NAME",
     help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
 )
+@batch.engine_option
 @batch.threads_option
 @batch.max_pixels_option
 @batch.json_option
@@ -41,6 +42,7 @@ def decode(
     dry_run: bool,
     recursive: bool,
     chosen: str | None,
+    engine: str | None,
     threads: int | None,
     max_pixels: int | None,
     as_json: bool,
@@ -83,7 +85,7 @@ def decode(
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(data, threads, max_pixels)
+        picture = decode_picture(data, threads, max_pixels, engine)
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture
 
