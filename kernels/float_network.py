@@ -117,7 +117,7 @@ class FloatNetwork:
         self,
         layers: Sequence[Layer],
         channels: int = PATCH_CHANNELS,
-        input: Literal["floats", "scaled", "asinh", "samples"] = "floats",
+        input: Literal["floats", "scaled", "asinh", "samples"] = "floats",  # noqa: A002
         output: Literal["floats", "samples"] = "floats",
         multiple: int = 1,
     ) -> None:

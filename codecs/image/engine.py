@@ -34,9 +34,7 @@ class Engine(Protocol):
     def hyper_analyse(self, y: Floats, level: int, threads: int) -> Floats:
         """(h, w, latent) float32 in steps -> (ceil(h/4), ceil(w/4), hyper) float32, edges continued."""
 
-    def synthesise(
-        self, y: Floats, level: int, out: NDArray[Any], top: int, left: int, threads: int
-    ) -> None:
+    def synthesise(self, y: Floats, level: int, out: NDArray[Any], top: int, left: int, threads: int) -> None:
         """Pixels of latents.
 
         Parameters

@@ -95,7 +95,9 @@ def choose_symbols(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hyperlatents, means, table indices and symbols of a tile's latents (rows, columns, latent) in steps."""
     bound = weights.hyper_bound
-    z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(np.int16)
+    z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
+        np.int16
+    )
     mean, index = predict(weights, z, level, y.shape[:2], threads)
     weight = weights.error_weight(level)
     symbols = quantise.optimised_rounding(y, mean, index, weight, weights.skip, threads)

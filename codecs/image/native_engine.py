@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.image.constants import ANCHOR_STEP, HYPER_FACTOR, PATCH
+from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, HYPER_FACTOR, PATCH
 from siglum.errors import UnknownModel
 from siglum.kernels.float_network import PATCH_CHANNELS, Block, Depthwise, FloatNetwork, Layer, Pointwise
 
@@ -39,20 +39,25 @@ class NativeEngine:
         self, pixels: NDArray[np.uint8], level: int, out: Floats, top: int, left: int, threads: int
     ) -> None:
         """See `Engine.analyse`."""
-        scale = self._factor("gain", level)
-        self._analysis(pixels, [scale, self._factor("analysis.gain", level), scale], out, top, left, threads)
+        network, scale = self._analysis, np.exp(self._at_level("gain", level, self._preset["latent"]))
+        gain = np.exp(self._at_level("analysis.gain", level, self._size("analysis.down")))
+        network(pixels, [scale, gain, scale], out, top, left, threads)
 
     def hyper_analyse(self, y: Floats, level: int, threads: int) -> Floats:
         """See `Engine.hyper_analyse`."""
         z: Floats = self._hyper_analysis(y, threads=threads)
-        return z + self._at_level("hyper_analysis.bias", level)
+        return z + self._at_level("hyper_analysis.bias", level, z.shape[2])
 
     def synthesise(
         self, y: Floats, level: int, out: NDArray[np.uint8], top: int, left: int, threads: int
     ) -> None:
         """See `Engine.synthesise`."""
-        gains = [self._factor("inverse_gain", level), self._factor("synthesis.gain", level)]
-        self._synthesis(y, gains, out, top, left, threads)
+        network, scale = (
+            self._synthesis,
+            np.exp(self._at_level("inverse_gain", level, self._preset["latent"])),
+        )
+        gain = np.exp(self._at_level("synthesis.gain", level, self._size("synthesis.enter")))
+        network(y, [scale, gain], out, top, left, threads)
 
     @cached_property
     def _analysis(self) -> FloatNetwork:
@@ -157,15 +162,16 @@ class NativeEngine:
             narrow.bias,
         )
 
-    def _at_level(self, name: str, level: int) -> Floats:
+    def _size(self, name: str) -> int:
+        """Output channels of a layer."""
+        return self._array(f"{name}.bias", -1).size
+
+    def _at_level(self, name: str, level: int, size: int) -> Floats:
         """A quality's vector: linear between the anchors on both sides."""
-        anchors = self._array(f"{name}.anchors", -1, -1)
+        anchors = self._array(f"{name}.anchors", ANCHORS, size)
         low, part = divmod(level, ANCHOR_STEP)
         share = np.float32(part / ANCHOR_STEP)
         return anchors[low] * (1 - share) + anchors[low + 1] * share
-
-    def _factor(self, name: str, level: int) -> Floats:
-        return np.exp(self._at_level(name, level))
 
 
 def _places(kind: str, size: int) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ void check_taps(const Taps& weight, const Vector& bias) {
 template <class T>
 Plane<T> plane_of(const Picture<T>& array, std::size_t channels) {
   if (array.shape(2) != channels) throw std::invalid_argument("an array has the wrong number of channels");
-  if (array.stride(2) != 1) throw std::invalid_argument("the last axis of an array must be contiguous");
+  if (channels > 1 && array.stride(2) != 1) throw std::invalid_argument("the last axis of an array must be contiguous");
   return {array.data(), array.shape(0), array.shape(1), array.stride(0), array.stride(1)};
 }
 
@@ -144,4 +144,5 @@ void register_float_network(nb::module_& m) {
   define_run<decltype(type), std::uint8_t, float>(type);
   define_run<decltype(type), float, float>(type);
   define_run<decltype(type), float, std::uint8_t>(type);
+  define_run<decltype(type), std::uint8_t, std::uint8_t>(type);
 }

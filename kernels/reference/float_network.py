@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def activation(x: Floats) -> Floats:
-    """x * clamp(x + 1/2, 0, 1)."""
+    """The swish of straight pieces, x * clamp(x + 1/2, 0, 1)."""
     return x * np.clip(x + 0.5, 0.0, 1.0)
 
 
