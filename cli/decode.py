@@ -127,13 +127,13 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
 def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:
     """Return the format to write by default; before it, if it is another for losing nothing, that of before."""
     from siglum.codecs.container import read_header
-    from siglum.codecs.image.codec import LOSSLESS, MODE_KEY
+    from siglum.codecs.image.frame import is_lossless
     from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, WRITE_FORMATS
 
-    extra = read_header(data, limits_of(max_pixels)).extra
-    number = extra.get(SOURCE_FORMAT_KEY)
+    header = read_header(data, limits_of(max_pixels))
+    number = header.extra.get(SOURCE_FORMAT_KEY)
     before = SOURCE_FORMATS.get(number) if isinstance(number, int) else None
-    if before in LOSSY_FORMATS and extra.get(MODE_KEY) == LOSSLESS:
+    if before in LOSSY_FORMATS and is_lossless(header):
         return before, DEFAULT_FORMAT
     return None, before if before in WRITE_FORMATS else DEFAULT_FORMAT
 
