@@ -1,5 +1,9 @@
 #include "float_network.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -8,6 +12,8 @@ namespace siglum::float_network {
 namespace {
 
 constexpr std::size_t max_elements = std::size_t{1} << 40;  // of one layer's activations; far above any memory
+constexpr std::size_t large_page = std::size_t{1} << 21;
+constexpr std::size_t max_kept = std::size_t{1} << 24;  // floats
 constexpr std::size_t max_channels = std::size_t{1} << 16;
 
 void require(bool condition, const char* message) {
@@ -18,8 +24,28 @@ void require(bool condition, const char* message) {
 
 std::size_t stride_of(std::size_t channels) { return (channels + 15) / 16 * 16; }
 
-Buffer::Buffer(std::size_t size)
-    : data_(static_cast<float*>(::operator new(size * sizeof(float), std::align_val_t{64}))) {}
+Buffer::Buffer(std::size_t size) : size_(size), data_(nullptr, Free{std::align_val_t{64}}) {
+  const std::size_t bytes = size * sizeof(float);
+  if (bytes >= large_page) data_.get_deleter().alignment = std::align_val_t{large_page};
+  data_.reset(static_cast<float*>(::operator new(bytes, data_.get_deleter().alignment)));
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (bytes >= large_page) madvise(data_.get(), bytes / large_page * large_page, MADV_HUGEPAGE);  // only a wish
+#endif
+}
+
+Buffer Store::take(std::size_t size) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (kept_.size() >= size) return std::exchange(kept_, Buffer());
+  }
+  return Buffer(size);
+}
+
+void Store::give(Buffer buffer) {
+  if (buffer.size() > max_kept) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (buffer.size() > kept_.size()) kept_ = std::move(buffer);
+}
 
 const Kernels* find_kernels(const char* isa) {
   if (!std::strcmp(isa, "scalar")) return scalar_kernels();

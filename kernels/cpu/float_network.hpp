@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -15,18 +16,32 @@ namespace siglum::float_network {
 // The variant of that name ("scalar", "avx2", "avx512"), or nullptr where the CPU or the build lacks it.
 const Kernels* find_kernels(const char* isa);
 
-// Floats at the start of a cache line, not initialised.
+// Floats at the start of a cache line, or of a large page; not initialised.
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t size);
   float* data() const { return data_.get(); }
+  std::size_t size() const { return size_; }
 
  private:
   struct Free {
-    void operator()(float* p) const { ::operator delete(p, std::align_val_t{64}); }
+    std::align_val_t alignment;
+    void operator()(float* p) const { ::operator delete(p, alignment); }
   };
+  std::size_t size_ = 0;
   std::unique_ptr<float, Free> data_;
+};
+
+// Keeps the memory of one run for the next: fresh pages cost a seventh of a small picture's time.
+class Store {
+ public:
+  Buffer take(std::size_t size);
+  void give(Buffer buffer);
+
+ private:
+  std::mutex mutex_;
+  Buffer kept_;
 };
 
 enum class Kind { pointwise, depthwise, block };
@@ -128,6 +143,7 @@ class Network {
   std::size_t aside_ = 0;  // channels of what is kept aside
   std::size_t gain_count_ = 0;
   std::vector<Layer> layers_;
+  mutable Store store_;
 };
 
 }  // namespace siglum::float_network

@@ -24,19 +24,32 @@ class Network::Run {
       : network_(network), kernels_(*network.kernels_), in_(in), gains_(gains), out_(out), top_(top), left_(left),
         team_(threads) {}
 
+  // Activations pass between two parts of the memory; a third one holds what is kept aside.
   void operator()(Size size) {
-    Buffer current(elements(size)), aside;
-    rows(size.height, [&](std::size_t begin, std::size_t end) { read(size, current.data(), begin, end); });
+    std::size_t largest = elements(size), largest_aside = 0;
+    Size next = size;
+    for (const Layer& layer : network_.layers_) {
+      const Size result = after(layer, next);
+      std::size_t& part = layer.branch == Branch::aside ? largest_aside : largest;
+      part = std::max(part, elements(result));
+      if (layer.branch != Branch::aside) next = result;
+    }
+    Buffer memory = network_.store_.take(2 * largest + largest_aside);
+    float *current = memory.data(), *other = current + largest, *const aside = other + largest;
+
+    rows(size.height, [&](std::size_t begin, std::size_t end) { read(size, current, begin, end); });
     if (network_.input_ == Input::scaled) gains_ += network_.in_channels_;
     for (const Layer& layer : network_.layers_) {
-      const Size next = after(layer, size);
-      Buffer result(elements(next));
-      run(layer, size, current.data(), next, aside.data(), result.data());
-      (layer.branch == Branch::aside ? aside : current) = std::move(result);
-      if (layer.branch != Branch::aside) size = next;
+      const bool keep = layer.branch == Branch::aside;
+      next = after(layer, size);
+      run(layer, size, current, next, aside, keep ? aside : other);
       if (layer.gained) gains_ += layer.out_channels;
+      if (keep) continue;
+      std::swap(current, other);
+      size = next;
     }
-    rows(out_rows(), [&](std::size_t begin, std::size_t end) { write(size, current.data(), begin, end); });
+    rows(out_rows(), [&](std::size_t begin, std::size_t end) { write(size, current, begin, end); });
+    network_.store_.give(std::move(memory));
   }
 
  private:
