@@ -313,7 +313,11 @@ def as_symbols(symbols: ArrayLike) -> NDArray[Any]:
         return np.asarray(values, order="C")
     if values.dtype.kind not in "iub":
         raise UsageError(f"symbols must be integers, not {values.dtype}")
-    if values.size and values.dtype.kind != "b" and not _INT32.min <= values.min() <= values.max() <= _INT32.max:
+    if (
+        values.size
+        and values.dtype.kind != "b"
+        and not _INT32.min <= values.min() <= values.max() <= _INT32.max
+    ):
         raise UsageError("a symbol does not fit into 32 bits")
     return np.asarray(values, dtype=np.int32, order="C")
 
