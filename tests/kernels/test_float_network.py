@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.kernels import dispatch
-from siglum.kernels.float_network import PATCH_CHANNELS, Block, Depthwise, FloatNetwork, Layer, Pointwise
+from siglum.kernels.float_network import (
+    PATCH_CHANNELS,
+    Block,
+    Depthwise,
+    FloatNetwork,
+    Layer,
+    Pointwise,
+    rounds,
+)
 from siglum.kernels.reference import float_network as reference
 
 ISAS = dispatch.available_isas()
@@ -121,6 +131,36 @@ def test_edges_are_continued(height: int, width: int, multiple: int, seed: int) 
     y = random_floats(random, height, width, 5) * 30
     for kind, gains in (("asinh", []), ("scaled", [random_floats(random, 5)]), ("floats", [])):
         check(FloatNetwork([pointwise(random, 5, 3)], 5, input=kind, multiple=multiple), y, gains)
+
+
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(1, 70), st.integers(1, 90), st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_layers_that_may_round(height: int, width: int, channels: int, wide: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    layers: list[Layer] = [
+        replace(block(random, channels, wide), may_round=True),
+        pointwise(random, 4 * channels, wide, grid="down", gained=True, may_round=True),
+        pointwise(random, wide, 4 * channels, grid="up", activation=True, may_round=True),
+    ]
+    network, gains = FloatNetwork(layers, channels, multiple=2), [random_floats(random, wide)]
+    x = random_floats(random, height, width, channels)
+    expected = network.reference(x, gains)
+    for isa in ISAS:
+        out = network(x, gains, threads=2, isa=isa)
+        limit = 2e-2 if rounds(isa) else 2e-5
+        assert np.max(np.abs(out - expected)) <= limit * max(1.0, float(np.abs(expected).max()))
+        assert np.array_equal(out, network(x, gains, isa=isa))
+
+
+def test_rounded_products_of_integers_are_exact() -> None:
+    random = np.random.default_rng(5)
+    for inputs in (1, 17, 768, 5000):
+        weight = random.integers(-8, 9, (33, inputs)).astype(np.float32)
+        bias = random.integers(-50, 50, 33).astype(np.float32)
+        x = random.integers(-128, 129, (3, 101, inputs)).astype(np.float32)
+        network = FloatNetwork([Pointwise(weight, bias, may_round=True)], inputs)
+        for isa in ISAS:
+            assert np.array_equal(network(x, isa=isa), network.reference(x))
 
 
 def test_samples_are_rounded_and_clamped() -> None:

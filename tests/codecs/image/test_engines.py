@@ -15,6 +15,7 @@ from siglum.codecs.image import lossy, native_engine, windows
 from siglum.codecs.image.codec import ImageCodec
 from siglum.codecs.image.weights import load_by_name
 from siglum.kernels import dispatch
+from siglum.kernels.float_network import rounds
 
 
 def levels_apart(one: np.ndarray, other: np.ndarray) -> int:
@@ -36,7 +37,9 @@ def test_the_networks_agree_with_torch(
     for isa, threads in product(dispatch.available_isas(), (1, 2)):
         monkeypatch.setenv("SIGLUM_ISA", isa)
         ours = windows.analyse(native, weights.preset, picture, level, threads)
-        assert np.allclose(ours, y, rtol=0, atol=1e-5 * np.abs(y).max())
+        rounded = rounds(isa)  # an encoder may: its symbols are its own choice
+        assert np.max(np.abs(ours - y)) < (1e-3 if rounded else 1e-5) * np.abs(y).max()
+        assert np.std(ours - y) < (1e-3 if rounded else 1e-5) * np.std(y)
         assert np.allclose(native.hyper_analyse(y, level, threads), z, rtol=0, atol=1e-5 * np.abs(z).max())
         ours = windows.synthesise(native, weights.preset, latents, level, 210, 233, threads)
         assert levels_apart(ours, pixels) <= 1
