@@ -176,8 +176,10 @@ def test_samples_are_rounded_and_clamped() -> None:
 
 
 def test_samples_there_and_back() -> None:
-    eye = Pointwise(np.eye(PATCH_CHANNELS, dtype=np.float32), np.zeros(PATCH_CHANNELS, np.float32))
-    network = FloatNetwork([eye], input="samples", output="samples")
+    # sample / 128 - 1 -> sample / 255 - 1/2
+    weight = np.eye(PATCH_CHANNELS, dtype=np.float32) * np.float32(128 / 255)
+    layer = Pointwise(weight, np.full(PATCH_CHANNELS, 128 / 255 - 0.5, np.float32))
+    network = FloatNetwork([layer], input="samples", output="samples")
     picture = np.random.default_rng(0).integers(0, 256, (37, 45, 3), dtype=np.uint8)
     for isa in ISAS:
         assert np.array_equal(network(picture, isa=isa)[:37, :45], picture)
