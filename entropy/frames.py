@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from siglum.entropy.rans import as_bytes, as_indexes, as_output, as_symbols, check_lanes, native
+from siglum.entropy.arrays import as_bytes, as_indexes, as_output, as_symbols, check_lanes, native
 from siglum.entropy.tables import Tables
 from siglum.errors import (
     BitstreamError,

@@ -37,11 +37,11 @@ def source(name, count, seed, far=0.002):
     return symbols.astype(np.int32), tables, indexes
 
 
-def on_every_isa(monkeypatch, function):
+def on_every_isa(monkeypatch, function, *arguments, **keywords):
     results = {}
     for isa in ISAS:
         monkeypatch.setenv("SIGLUM_ISA", isa)
-        results[isa] = function()
+        results[isa] = function(*arguments, **keywords)
     return results
 
 
@@ -53,12 +53,12 @@ def test_every_isa_writes_and_reads_the_same(name, lanes, monkeypatch):
         kinds = [np.uint16, np.int32] if len(tables) > 256 else [np.uint8, np.uint16, np.int32]
         for kind in kinds:
             which = indexes.astype(kind)
-            payloads = on_every_isa(monkeypatch, lambda w=which: rans.encode(symbols, tables, w, lanes))
+            payloads = on_every_isa(monkeypatch, rans.encode, symbols, tables, which, lanes)
             assert len(set(payloads.values())) == 1
             payload = payloads["scalar"]
             if count <= 1000 and kind == kinds[0]:
                 assert payload == reference.encode([(symbols, tables, which)], lanes)
-            decoded = on_every_isa(monkeypatch, lambda w=which: rans.decode(payload, tables, w))
+            decoded = on_every_isa(monkeypatch, rans.decode, payload, tables, which)
             assert all(np.array_equal(one, symbols) for one in decoded.values())
 
 
@@ -71,13 +71,11 @@ def test_every_type_of_symbols(kind, closed, monkeypatch):
     rng = np.random.default_rng(5)
     symbols = rng.integers(low, high, 9000).astype(kind)
     for indexes in (0, rng.integers(0, 2, 9000).astype(np.uint8)):
-        frames = on_every_isa(monkeypatch, lambda i=indexes: rans.compress(symbols, tables, i, chunk=2500))
+        frames = on_every_isa(monkeypatch, rans.compress, symbols, tables, indexes, chunk=2500)
         assert len(set(frames.values())) == 1
         assert frames["scalar"] == rans.compress(symbols.astype(np.int32), tables, indexes, chunk=2500)
         for dtype in (kind, np.int32):
-            back = on_every_isa(
-                monkeypatch, lambda i=indexes, d=dtype: rans.decompress(frames["scalar"], tables, i, dtype=d)
-            )
+            back = on_every_isa(monkeypatch, rans.decompress, frames["scalar"], tables, indexes, dtype=dtype)
             assert all(b.dtype == dtype and np.array_equal(b, symbols) for b in back.values())
 
 
@@ -137,7 +135,7 @@ def test_a_bank_of_all_scales_in_two_chunks_of_unlike_lengths(monkeypatch):
     bank = gaussian_tables()
     which = rng.integers(0, 64, 70_000).astype(np.uint8)
     symbols = np.rint(rng.normal(size=70_000) * GAUSSIAN_SCALES[which]).astype(np.int32)
-    frames = on_every_isa(monkeypatch, lambda: rans.compress(symbols, bank, which, chunk=50_000))
+    frames = on_every_isa(monkeypatch, rans.compress, symbols, bank, which, chunk=50_000)
     assert len(set(frames.values())) == 1
-    back = on_every_isa(monkeypatch, lambda: rans.decompress(frames["scalar"], bank, which))
+    back = on_every_isa(monkeypatch, rans.decompress, frames["scalar"], bank, which)
     assert all(np.array_equal(one, symbols) for one in back.values())
