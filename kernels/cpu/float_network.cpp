@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t max_elements = std::size_t{1} << 40;  // of one layer's activations; far above any memory
 constexpr std::size_t large_page = std::size_t{1} << 21;
-constexpr std::size_t max_kept = std::size_t{1} << 24;  // floats
+constexpr std::size_t max_kept = std::size_t{1} << 25;  // floats: enough for the windows of a large picture
 constexpr std::size_t max_channels = std::size_t{1} << 16;
 
 // To nearest, ties to even; of numbers, not of what is none.

@@ -30,7 +30,7 @@ class Network::Run {
     Size next = size;
     for (const Layer& layer : network_.layers_) {
       const Size result = after(layer, next);
-      std::size_t& part = layer.branch == Branch::aside ? largest_aside : largest;
+      std::size_t& part = layer.branch == Branch::aside || ends_aside(layer) ? largest_aside : largest;
       part = std::max(part, elements(result));
       if (layer.branch != Branch::aside) next = result;
     }
@@ -42,10 +42,12 @@ class Network::Run {
     for (const Layer& layer : network_.layers_) {
       const bool keep = layer.branch == Branch::aside;
       next = after(layer, size);
-      run(layer, size, current, next, aside, keep ? aside : other);
+      float* const result = keep || ends_aside(layer) ? aside : other;
+      run(layer, size, current, next, aside, result);
       if (layer.gained) gains_ += layer.out_channels;
       if (keep) continue;
-      std::swap(current, other);
+      other = current;
+      current = result;
       size = next;
     }
     rows(out_rows(), [&](std::size_t begin, std::size_t end) { write(size, current, begin, end); });
@@ -53,6 +55,11 @@ class Network::Run {
   }
 
  private:
+  // The last layer adds its result to what was kept aside where that lies.
+  bool ends_aside(const Layer& layer) const {
+    return layer.branch == Branch::add && &layer == &network_.layers_.back();
+  }
+
   static std::size_t elements(Size size) { return size.height * size.width * stride_of(size.channels); }
 
   // Splits [0, count) into parts that the threads take as they get free.
