@@ -42,16 +42,28 @@ struct EncoderEntry {
   uint32_t bias_shift;  // bias:27 | shift:5
 };
 
-struct DecoderEntry {
+struct Interval {
   uint32_t start;
   uint32_t frequency;
+};
+
+// Where the decoder looks first: the entry that holds the bucket's first slot, with what the state needs of it.
+struct Bucket {
+  Interval interval;
+  uint32_t number;
+  uint32_t last;  // entry that holds the bucket's last slot
+};
+
+struct Found {
+  Interval interval;
+  uint32_t number;
 };
 
 // Entries 0..last-1 are the symbols offset..offset+last-1; in an open table entry `last` is the escape.
 struct Table {
   int32_t offset;
   uint32_t last;
-  uint32_t first;  // of its entries in Tables::encoding and Tables::decoding
+  uint32_t first;  // of its entries in Tables::encoding and Tables::intervals
   uint32_t order;  // of the exp-Golomb code of its escapes
 };
 
@@ -60,11 +72,12 @@ struct Tables {
   uint32_t precision = 0;
   bool closed = false;    // no escapes
   uint32_t shift = 0;     // slot >> shift is its bucket
-  uint32_t stride = 0;    // buckets of a table, and one that names its last entry
+  uint32_t bucket_bits = 0;
   std::vector<Table> tables;
   std::vector<EncoderEntry> encoding;
-  std::vector<DecoderEntry> decoding;
-  std::vector<uint32_t> buckets;  // at table * stride + bucket: the entry that holds the bucket's first slot
+  std::vector<uint16_t> costs;      // of each entry, in 1/256 bit
+  std::vector<Interval> intervals;  // of each entry
+  std::vector<Bucket> buckets;      // at table << bucket_bits | bucket
 
   // frequencies: table after table. Throws std::invalid_argument if a rule is broken.
   static Tables build(const uint32_t* frequencies, size_t total, const uint32_t* sizes, const int32_t* offsets,
@@ -72,12 +85,23 @@ struct Tables {
   size_t size() const { return tables.size(); }
 
   // The entry that holds a slot.
-  uint32_t find(uint32_t index, uint32_t slot) const {
-    const uint32_t* bucket = buckets.data() + size_t{index} * stride + (slot >> shift);
-    const uint32_t number = *bucket;
-    return slot - decoding[number].start < decoding[number].frequency ? number : search(slot, number + 1, bucket[1]);
+  Found find(uint32_t index, uint32_t slot) const {
+    const Bucket& bucket = buckets[(size_t{index} << bucket_bits) + (slot >> shift)];
+    if (slot - bucket.interval.start < bucket.interval.frequency) return {bucket.interval, bucket.number};
+    const uint32_t number = search(slot, bucket.number + 1, bucket.last);
+    return {intervals[number], number};
   }
-  uint32_t search(uint32_t slot, uint32_t low, uint32_t high) const;
+
+  // The last entry in [low, high] that does not start beyond the slot.
+  uint32_t search(uint32_t slot, uint32_t low, uint32_t high) const {
+    const Interval* base = intervals.data() + low;
+    for (uint32_t count = high - low + 1; count > 1;) {
+      const uint32_t half = count / 2;
+      base += base[half].start <= slot ? half : 0;
+      count -= half;
+    }
+    return static_cast<uint32_t>(base - intervals.data());
+  }
 };
 
 // Stands for an index array in which every index is the same.
@@ -104,11 +128,6 @@ void normalise(const uint64_t* weights, size_t count, uint32_t precision, uint32
 
 // log2 in 1/256 bit, in integers, so that every machine chooses the same lanes.
 uint32_t log2_256(uint32_t value);
-
-struct Interval {
-  uint32_t start;
-  uint32_t frequency;
-};
 
 // Collects steps and codes them all at the end. The tables must live until finish().
 class Encoder {
@@ -248,6 +267,14 @@ inline uint64_t advance_state(uint64_t x, const EncoderEntry& entry, unsigned pr
 inline uint64_t advance_state(uint64_t x, const Interval& interval, unsigned precision) {
   const uint64_t quotient = x / interval.frequency;
   return (quotient << precision) + (x - quotient * interval.frequency) + interval.start;
+}
+
+// x with a word below it if one is due. On one lane a branch, wrong at times, is faster than waiting for its condition;
+// several lanes wait for nothing, and have arithmetic (compilers turn ?: into a branch).
+template <uint32_t Lanes>
+inline uint64_t refill(uint64_t x, uint64_t word, uint64_t due) {
+  if (Lanes == 1) return due ? x << 32 | word : x;
+  return x << (32 * due) | (word & (0 - due));
 }
 
 inline void store_word(uint8_t* p, uint32_t word) {

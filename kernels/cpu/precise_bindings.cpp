@@ -56,17 +56,16 @@ void check_indexes(const precise::Tables& tables, Index indexes, size_t count) {
   require(precise::valid_indexes(tables, indexes, count), "an index names no table");
 }
 
+precise::Same flat(size_t, uint32_t index) { return {index}; }
 template <class T>
-precise::Same flat(const T&, size_t, uint32_t index) { return {index}; }
-template <class S, class T>
-const T* flat(const S& symbols, size_t, const Array<T>& indexes) {
-  require(symbols.size() == indexes.size(), "symbols and indexes differ in size");
+const T* flat(size_t symbols, const Array<T>& indexes) {
+  require(symbols == indexes.size(), "symbols and indexes differ in size");
   return indexes.data();
 }
 
 template <class Indexes>
 void push(Encoder& self, const precise::Tables& tables, Array<int32_t> symbols, Indexes indexes) {
-  const auto which = flat(symbols, 0, indexes);
+  const auto which = flat(symbols.size(), indexes);
   self.run([&](precise::Encoder& coder) {
     check_indexes(tables, which, symbols.size());
     coder.append(tables, symbols.data(), symbols.size(), which);
@@ -75,7 +74,7 @@ void push(Encoder& self, const precise::Tables& tables, Array<int32_t> symbols, 
 
 template <class Indexes>
 int decode(Decoder& self, const precise::Tables& tables, Indexes indexes, Output symbols) {
-  const auto which = flat(symbols, 0, indexes);
+  const auto which = flat(symbols.size(), indexes);
   return self.run([&](precise::Decoder& coder) {
     check_indexes(tables, which, symbols.size());
     return static_cast<int>(coder.decode(tables, which, symbols.size(), symbols.data()));
@@ -84,7 +83,7 @@ int decode(Decoder& self, const precise::Tables& tables, Indexes indexes, Output
 
 template <class Indexes>
 void push_stack(Stack& self, const precise::Tables& tables, Array<int32_t> symbols, Indexes indexes) {
-  const auto which = flat(symbols, 0, indexes);
+  const auto which = flat(symbols.size(), indexes);
   self.run([&](precise::Stack& stack) {
     check_indexes(tables, which, symbols.size());
     stack.push(tables, symbols.data(), symbols.size(), which);
@@ -93,7 +92,7 @@ void push_stack(Stack& self, const precise::Tables& tables, Array<int32_t> symbo
 
 template <class Indexes>
 int pop_stack(Stack& self, const precise::Tables& tables, Indexes indexes, Output symbols) {
-  const auto which = flat(symbols, 0, indexes);
+  const auto which = flat(symbols.size(), indexes);
   return self.run([&](precise::Stack& stack) {
     check_indexes(tables, which, symbols.size());
     return static_cast<int>(stack.pop(tables, which, symbols.size(), symbols.data()));

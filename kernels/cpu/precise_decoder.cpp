@@ -75,7 +75,6 @@ template <uint32_t Lanes, bool Checked, class Index>
 size_t Decoder::decode_rows(const Tables& tables, Index indexes, size_t count, int32_t* symbols) {
   const unsigned precision = tables.precision;
   const uint32_t mask = (1u << precision) - 1;
-  const DecoderEntry* entries = tables.decoding.data();
   const Table* all = tables.tables.data();
   const uint8_t* words = words_;
   uint64_t x[Lanes];
@@ -86,9 +85,8 @@ size_t Decoder::decode_rows(const Tables& tables, Index indexes, size_t count, i
     for (uint32_t lane = 0; lane < Lanes; ++lane) {
       const uint32_t index = static_cast<uint32_t>(indexes[i + lane]);
       const uint32_t slot = static_cast<uint32_t>(x[lane]) & mask;
-      const uint32_t number = tables.find(index, slot);
-      const DecoderEntry entry = entries[number];
-      const uint64_t next = entry.frequency * (x[lane] >> precision) + (slot - entry.start);
+      const Found found = tables.find(index, slot);
+      const uint64_t next = found.interval.frequency * (x[lane] >> precision) + (slot - found.interval.start);
       const uint64_t due = next < kLowest;
       if (Checked) {
         x[lane] = next;
@@ -98,13 +96,13 @@ size_t Decoder::decode_rows(const Tables& tables, Index indexes, size_t count, i
           x[lane] = next << 32 | (missing ? 0 : load_word(words));  // in range: next is at least 2^7
           words += missing ? 0 : 4;
         }
-      } else {  // arithmetic: compilers turn ?: into a branch
-        x[lane] = next << (32 * due) | (load_word(words) & (0 - due));
+      } else {
+        x[lane] = refill<Lanes>(next, load_word(words), due);
         words += 4 * due;
       }
       const Table& table = all[index];
-      escaped |= number - table.first == table.last;
-      symbols[i + lane] = table.offset + static_cast<int32_t>(number - table.first);
+      escaped |= found.number - table.first == table.last;
+      symbols[i + lane] = table.offset + static_cast<int32_t>(found.number - table.first);
     }
     if (escaped) {
       for (size_t k = i; k < i + Lanes; ++k) {
@@ -158,11 +156,10 @@ Status Decoder::decode(const Tables& tables, Index indexes, size_t count, int32_
     const Table& table = tables.tables[index];
     uint32_t slot = 0;
     peek(1, tables.precision, &slot);
-    const uint32_t number = tables.find(index, slot);
-    const DecoderEntry entry = tables.decoding[number];
-    take(entry.frequency * (states_[lane_] >> tables.precision) + (slot - entry.start));
-    symbols[i] = number - table.first == table.last ? read_escape(table)
-                                                    : table.offset + static_cast<int32_t>(number - table.first);
+    const Found found = tables.find(index, slot);
+    take(found.interval.frequency * (states_[lane_] >> tables.precision) + (slot - found.interval.start));
+    const uint32_t number = found.number - table.first;
+    symbols[i] = number == table.last ? read_escape(table) : table.offset + static_cast<int32_t>(number);
   }
   for (; i < count; ++i) symbols[i] = 0;
   begin_step();

@@ -131,10 +131,8 @@ uint64_t Encoder::total_bits(uint64_t enough) const {
   uint64_t units = 0;
   for (const Step& step : steps_) {
     for (size_t i = 0; i < step.count; ++i) {
-      const uint32_t frequency = step.intervals ? step.intervals[i].frequency
-                                 : step.narrow  ? step.tables->decoding[step.narrow[i]].frequency
-                                                : step.tables->decoding[step.wide[i]].frequency;
-      units += 256 * step.precision - log2_256(frequency);
+      units += step.intervals ? 256 * step.precision - log2_256(step.intervals[i].frequency)
+                              : step.tables->costs[step.narrow ? step.narrow[i] : step.wide[i]];
       if (i % 1024 == 0 && escaped + units / 256 >= enough) return escaped + units / 256;
     }
   }

@@ -127,26 +127,25 @@ Status Stack::pop(const Tables& tables, Index indexes, size_t count, int32_t* sy
   const unsigned precision = tables.precision;
   const uint32_t mask = (1u << precision) - 1;
   const Table* all = tables.tables.data();
-  const DecoderEntry* entries = tables.decoding.data();
   uint32_t* const bottom = words_.data();
   Top top{state_, bottom + words_.size()};
   for (size_t i = 0; i < count; ++i) {
     const uint32_t index = static_cast<uint32_t>(indexes[i]);
     const uint32_t slot = static_cast<uint32_t>(top.x) & mask;
-    const uint32_t number = tables.find(index, slot);
-    const DecoderEntry entry = entries[number];
-    uint64_t next = entry.frequency * (top.x >> precision) + (slot - entry.start);
-    if (top.words != bottom) {  // arithmetic: whether a word is due cannot be predicted
+    const Found found = tables.find(index, slot);
+    uint64_t next = found.interval.frequency * (top.x >> precision) + (slot - found.interval.start);
+    if (top.words != bottom) {
       const uint64_t due = next < kLowest;
-      next = next << (32 * due) | (top.words[-1] & (0 - due));
+      next = refill<1>(next, top.words[-1], due);
       top.words -= due;
     } else if (next < kLowest) {
       return Status::truncated;
     }
     top.x = next;
     const Table& table = all[index];
-    int64_t symbol = int64_t{table.offset} + (number - table.first);
-    if (number - table.first == table.last) {
+    const uint32_t number = found.number - table.first;
+    int64_t symbol = int64_t{table.offset} + number;
+    if (number == table.last) {
       uint64_t folded = 0;
       const Status status = top.get_escape(bottom, folded);
       if (status != Status::ok) return status;

@@ -26,11 +26,10 @@ EncoderEntry encoder_entry(uint32_t frequency, uint32_t start, uint32_t precisio
 }
 
 // Enough buckets that most hold one entry, and so few that the tables of a step stay in the cache together.
-uint32_t choose_bucket_bits(size_t tables, uint32_t largest) {
-  uint32_t bits = bit_length(largest) + 1;
-  bits = std::min(std::max(bits, 8u), 12u);
-  while (bits > 8 && (uint64_t{tables} << bits) > 1u << 16) --bits;
-  while (bits < 16 && largest >> bits > 1) ++bits;  // alphabets beyond 4096: at most about 4 entries a bucket
+uint32_t choose_bucket_bits(size_t tables, uint32_t largest, uint32_t precision) {
+  uint32_t bits = std::min(std::max(bit_length(largest) + 1, 8u), 12u);
+  while (bits > 8 && (uint64_t{tables} << bits) > 1u << 15) --bits;
+  while (bits < std::min(16u, precision) && largest >> (bits + 1)) ++bits;  // alphabets beyond 4096
   return bits;
 }
 
@@ -77,43 +76,32 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
   Tables result;
   result.precision = precision;
   result.closed = closed;
-  const uint32_t bits = choose_bucket_bits(count, largest);
-  result.shift = precision - bits;
-  result.stride = (1u << bits) + 1;
+  result.bucket_bits = choose_bucket_bits(count, largest, precision);
+  result.shift = precision - result.bucket_bits;
   result.tables.reserve(count);
   result.encoding.reserve(total);
-  result.decoding.reserve(total);
-  result.buckets.resize(count * result.stride);
-  uint32_t* bucket = result.buckets.data();
+  result.costs.reserve(total);
+  result.intervals.reserve(total);
+  result.buckets.resize(count << result.bucket_bits);
+  Bucket* bucket = result.buckets.data();
   for (size_t t = 0; t < count; ++t) {
     const unsigned length = bit_length(sizes[t]);
-    const uint32_t first = static_cast<uint32_t>(result.decoding.size());
+    const uint32_t first = static_cast<uint32_t>(result.intervals.size());
     result.tables.push_back({offsets[t], closed ? sizes[t] : sizes[t] - 1, first, length > 4 ? length - 4 : 0});
     uint32_t start = 0;
-    uint32_t next = 0;  // bucket that no entry has yet
+    uint32_t begun = 0;  // buckets whose first slot has its entry
     for (uint32_t j = 0; j < sizes[t]; ++j) {
-      const uint32_t frequency = *frequencies++;
-      result.encoding.push_back(encoder_entry(frequency, start, precision));
-      result.decoding.push_back({start, frequency});
-      start += frequency;
-      while (next << result.shift < start) bucket[next++] = first + j;
+      const Interval interval{start, *frequencies++};
+      result.encoding.push_back(encoder_entry(interval.frequency, start, precision));
+      result.costs.push_back(static_cast<uint16_t>(256 * precision - log2_256(interval.frequency)));
+      result.intervals.push_back(interval);
+      start += interval.frequency;
+      if (begun) bucket[begun - 1].last = first + j;
+      for (; begun << result.shift < start; ++begun) bucket[begun] = {interval, first + j, first + j};
     }
-    bucket[next] = first + sizes[t] - 1;
-    bucket += result.stride;
+    bucket += size_t{1} << result.bucket_bits;
   }
   return result;
-}
-
-// The last entry in [low, high] that does not start beyond the slot.
-uint32_t Tables::search(uint32_t slot, uint32_t low, uint32_t high) const {
-  const DecoderEntry* base = decoding.data() + low;
-  uint32_t count = high - low + 1;
-  while (count > 1) {
-    const uint32_t half = count / 2;
-    base += base[half].start <= slot ? half : 0;
-    count -= half;
-  }
-  return static_cast<uint32_t>(base - decoding.data());
 }
 
 void normalise(const uint64_t* weights, size_t count, uint32_t precision, uint32_t* frequencies) {
