@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siglum.entropy.coders import CODERS, Coder
 from siglum.entropy.precise_tables import PreciseTables
-from siglum.entropy.rans import as_bytes, as_indexes, as_symbols, result_array
+from siglum.entropy.rans import as_bytes, as_indexes, as_symbols, native, result_array
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
 
@@ -68,14 +68,15 @@ class Encoder:
     def __init__(self, lanes: int | None = None) -> None:
         if lanes is not None and lanes not in (1, 2, 4):
             raise UsageError(f"lanes must be 1, 2 or 4, not {lanes}")
-        self._native = _kernels().PreciseEncoder(lanes or 0)
+        self._native = native().PreciseEncoder(lanes or 0)
 
     def push(self, symbols: ArrayLike, tables: AnyTables, indexes: ArrayLike) -> None:
         """Append one step.
 
         Parameters
         ----------
-        symbols : int32 array, any shape
+        symbols : int array, any shape
+            NumPy, or a torch tensor on the CPU; an int32 array is not copied.
         tables : PreciseTables, or Tables of the table coder
         indexes : uint8, uint16 or int32 array of the same shape, or int
             Which table each symbol uses.
@@ -125,7 +126,7 @@ class Decoder:
     """
 
     def __init__(self, data: Any) -> None:
-        self._native = _kernels().PreciseDecoder()
+        self._native = native().PreciseDecoder()
         _check(self._native.open(as_bytes(data)))
 
     @property
@@ -152,9 +153,7 @@ class Decoder:
         UsageError
             If an index names no table, or shapes differ.
         """
-        symbols = result_array(indexes, shape, out)
-        chosen = _tables(tables)
-        which = as_indexes(indexes, symbols.shape, _like(chosen))
+        symbols, chosen, which = _results(indexes, shape, out, tables)
         _check(_call(self._native.decode, chosen.native, which, symbols.reshape(-1)))
         return symbols
 
@@ -239,7 +238,7 @@ class Stack:
     """
 
     def __init__(self, data: Any = None) -> None:
-        self._native = _kernels().PreciseStack()
+        self._native = native().PreciseStack()
         if data is not None:
             _check(self._native.restore(as_bytes(data)))
 
@@ -286,9 +285,7 @@ class Stack:
         BitstreamError
             If an escape leaves int32: the data is damaged. The stack stays as it was.
         """
-        symbols = result_array(indexes, shape, out)
-        chosen = _tables(tables)
-        which = as_indexes(indexes, symbols.shape, _like(chosen))
+        symbols, chosen, which = _results(indexes, shape, out, tables)
         _check(_call(self._native.pop, chosen.native, which, symbols.reshape(-1)))
         return symbols
 
@@ -353,14 +350,18 @@ def _tables(tables: AnyTables) -> PreciseTables:
     return _SCALED[tables]
 
 
-def _like(tables: PreciseTables) -> Any:
-    """For `as_indexes`, which asks for the number of tables only."""
-    return tables
-
-
 def _arguments(symbols: ArrayLike, tables: AnyTables, indexes: ArrayLike) -> Any:
-    values, chosen = as_symbols(symbols), _tables(tables)
-    return values, chosen, as_indexes(indexes, values.shape, _like(chosen))
+    values: NDArray[np.int32] = np.asarray(as_symbols(symbols), dtype=np.int32)
+    chosen: Any = _tables(tables)
+    return values, chosen, as_indexes(indexes, values.shape, chosen)
+
+
+def _results(indexes: ArrayLike, shape: int | tuple[int, ...] | None, out: Any, tables: AnyTables) -> Any:
+    chosen: Any = _tables(tables)
+    symbols = result_array(indexes, shape, out, chosen)
+    if symbols.dtype != np.int32:
+        raise UsageError(f"out must be an int32 array, not {symbols.dtype}")
+    return symbols, chosen, as_indexes(indexes, symbols.shape, chosen)
 
 
 def _unsigned(values: ArrayLike) -> NDArray[np.uint32]:
@@ -402,12 +403,6 @@ def _check(status: int) -> None:
         raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
     if status:
         raise BitstreamError("the coded chunk is damaged: it does not end where its symbols do")
-
-
-def _kernels() -> Any:
-    from siglum.kernels import _native
-
-    return _native
 
 
 @CODERS.register("precise")

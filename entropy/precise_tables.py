@@ -160,7 +160,7 @@ class PreciseTables:
             [frequencies << shift for frequencies in tables.frequencies],
             tables.offsets,
             MIN_PRECISION,
-            getattr(tables, "closed", False),
+            tables.closed,
         )
 
     def __len__(self) -> int:
@@ -173,6 +173,12 @@ class PreciseTables:
     def sizes(self) -> NDArray[np.uint32]:
         """Entries of each table, with the escape of an open one; shape (tables,)."""
         return np.array([len(table) for table in self.frequencies], dtype=np.uint32)
+
+    @cached_property
+    def limits(self) -> tuple[int, int]:
+        """The lowest and the highest symbol that has an entry in some table."""
+        last = self.sizes.astype(np.int64) - (1 if self.closed else 2)
+        return int(self.offsets.min()), int((self.offsets + last).max())
 
     @cached_property
     def native(self) -> Any:

@@ -80,7 +80,7 @@ class BufferedRansEncoder:
     ) -> None:
         """Append symbols; see `RansEncoder.encode_with_indexes`."""
         values, which, tables = _arguments(symbols, indexes, cdfs, cdfs_sizes, offsets)
-        _check_symbols(values, tables)
+        _check(values, which, tables)
         if symbols is values:  # the caller's own memory, which may change before flush
             values = values.copy()
         if indexes is which:
@@ -102,7 +102,9 @@ class RansDecoder:
     def __init__(self) -> None:
         self._stack: Stack | None = None
 
-    def decode_with_indexes(self, encoded: Any, indexes: Any, cdfs: Any, cdfs_sizes: Any, offsets: Any) -> Any:
+    def decode_with_indexes(
+        self, encoded: Any, indexes: Any, cdfs: Any, cdfs_sizes: Any, offsets: Any
+    ) -> Any:
         """Decode a whole string; see `RansEncoder.encode_with_indexes`.
 
         Parameters
@@ -174,10 +176,17 @@ def _arguments(symbols: Any, indexes: Any, cdfs: Any, sizes: Any, offsets: Any) 
     return values, which, _compiled(cdfs, sizes, offsets)
 
 
-def _check_symbols(values: NDArray[np.int32], tables: PreciseTables) -> None:
-    """Refuse now what `flush` could not code: escapes reach 2**31 beyond a table."""
-    low, high = int(tables.offsets.min()), int((tables.offsets + tables.sizes.astype(np.int64) - 1).max())
-    if values.size and (int(values.min()) < high - 2**31 or int(values.max()) >= low + 2**31):
+def _check(values: NDArray[np.int32], which: NDArray[np.int32], tables: PreciseTables) -> None:
+    """Refuse now what `flush` could not code."""
+    if not values.size:
+        return
+    if which.min() < 0 or which.max() >= len(tables):
+        raise UsageError("an index names no table")
+    low = tables.offsets.astype(np.int64)
+    high = low + tables.sizes - 1
+    if values.min() >= high.max() - 2**31 and values.max() < low.min() + 2**31:
+        return
+    if np.any(values < low[which] - 2**31) or np.any(values >= high[which] + 2**31):
         raise UsageError("a symbol is more than 2**31 beyond its table")
 
 

@@ -126,9 +126,6 @@ bool valid_indexes(const Tables& tables, Index indexes, size_t count) {
 // unless 1 <= count <= 2^precision, precision <= 24, and the weights sum to 1 .. 2^64 - 1.
 void normalise(const uint64_t* weights, size_t count, uint32_t precision, uint32_t* frequencies);
 
-// log2 in 1/256 bit, in integers, so that every machine chooses the same lanes.
-uint32_t log2_256(uint32_t value);
-
 // Collects steps and codes them all at the end. The tables must live until finish().
 class Encoder {
  public:

@@ -131,7 +131,7 @@ uint64_t Encoder::total_bits(uint64_t enough) const {
   uint64_t units = 0;
   for (const Step& step : steps_) {
     for (size_t i = 0; i < step.count; ++i) {
-      units += step.intervals ? 256 * step.precision - log2_256(step.intervals[i].frequency)
+      units += step.intervals ? 256 * step.precision - rans::log2_256(step.intervals[i].frequency)
                               : step.tables->costs[step.narrow ? step.narrow[i] : step.wide[i]];
       if (i % 1024 == 0 && escaped + units / 256 >= enough) return escaped + units / 256;
     }
@@ -148,7 +148,8 @@ std::vector<uint8_t> Encoder::finish() {
     for (lanes = 1; lanes < kMaxLanes && 2 * lanes * kLaneBits <= bits;) lanes *= 2;
   }
   steps.swap(steps_);
-  const std::vector<uint8_t> escapes = escapes_.finish();
+  const std::vector<uint8_t> escapes = escapes_.padded();
+  escapes_.clear();
   if (steps.empty()) return {0};
 
   size_t symbols = 0;
@@ -188,8 +189,7 @@ std::vector<uint8_t> Encoder::finish() {
     packed.put(states[lane] & (kLowest - 1), kLowestBits);
     packed.put((states[lane] >> kLowestBits) & ((uint64_t{1} << exponents[lane]) - 1), exponents[lane]);
   }
-  const std::vector<uint8_t> packed_states = packed.finish();
-  payload.insert(payload.end(), packed_states.begin(), packed_states.end());
+  payload.insert(payload.end(), packed.padded().begin(), packed.padded().end());
   payload.insert(payload.end(), first, end);
   payload.insert(payload.end(), escapes.begin(), escapes.end());
   return payload;

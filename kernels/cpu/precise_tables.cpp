@@ -10,11 +10,7 @@ namespace {
 
 __extension__ typedef unsigned __int128 Wide;
 
-unsigned bit_length(uint64_t value) {
-  unsigned length = 0;
-  while (length < 64 && value >> length) ++length;
-  return length;
-}
+using rans::bit_length;
 
 // Division by multiplication with a rounded-up reciprocal (Granlund & Montgomery 1994), exact for every x < 2^63.
 EncoderEntry encoder_entry(uint32_t frequency, uint32_t start, uint32_t precision) {
@@ -34,19 +30,6 @@ uint32_t choose_bucket_bits(size_t tables, uint32_t largest, uint32_t precision)
 }
 
 }  // namespace
-
-uint32_t log2_256(uint32_t value) {
-  const unsigned whole = bit_length(value) - 1;
-  uint64_t mantissa = uint64_t{value} << (31 - whole);  // in [2^31, 2^32), squared again and again
-  uint32_t result = whole;
-  for (int bit = 0; bit < 8; ++bit) {
-    mantissa = mantissa * mantissa >> 31;
-    const uint32_t carry = static_cast<uint32_t>(mantissa >> 32);
-    mantissa >>= carry;
-    result = result << 1 | carry;
-  }
-  return result;
-}
 
 Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* sizes, const int32_t* offsets,
                      size_t count, uint32_t precision, bool closed) {
@@ -93,7 +76,7 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
     for (uint32_t j = 0; j < sizes[t]; ++j) {
       const Interval interval{start, *frequencies++};
       result.encoding.push_back(encoder_entry(interval.frequency, start, precision));
-      result.costs.push_back(static_cast<uint16_t>(256 * precision - log2_256(interval.frequency)));
+      result.costs.push_back(static_cast<uint16_t>(256 * precision - rans::log2_256(interval.frequency)));
       result.intervals.push_back(interval);
       start += interval.frequency;
       if (begun) bucket[begun - 1].last = first + j;

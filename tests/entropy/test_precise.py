@@ -104,7 +104,11 @@ def source(probabilities, count, precision=24, seed=0):
     p = np.asarray(probabilities, dtype=np.float64)
     p = p / p.sum()
     symbols = np.random.default_rng(seed).choice(len(p), size=count, p=p).astype(np.int32)
-    return PreciseTables.from_pmf([p], [0], precision, closed=True), symbols, float(-np.log2(p[symbols]).sum())
+    return (
+        PreciseTables.from_pmf([p], [0], precision, closed=True),
+        symbols,
+        float(-np.log2(p[symbols]).sum()),
+    )
 
 
 @pytest.mark.parametrize(
