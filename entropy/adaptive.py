@@ -92,6 +92,9 @@ class Adaptive(Model):
         alphabet: int | None = None,
         context: Any = None,
         strength: int = 64,
+        memory: int = 2**20,
+        first_block: int = 64,
+        max_block: int = 2**16,
         **options: Any,
     ) -> Adaptive:
         """Begin with counts of earlier data.
@@ -105,9 +108,11 @@ class Adaptive(Model):
             Of the shape of the data.
         strength : int
             How many occurrences the earlier data are worth, at most.
-        options
-            ``memory``, ``first_block``, ``max_block``.
+        memory, first_block, max_block : int
+            Of the model.
         """
+        if options:
+            raise UsageError(f"Adaptive.fit takes no {', '.join(options)}")
         values = as_integers(data, "symbols", 0, MAX_ALPHABET - 1, np.int64).ravel()
         largest = int(values.max(initial=1))
         n = largest + 1 if alphabet is None else int(alphabet)
@@ -121,7 +126,7 @@ class Adaptive(Model):
         seen = np.bincount(which * n + values, minlength=rows * n).reshape(rows, n)
         totals = np.maximum(seen.sum(axis=1, keepdims=True), 1)
         counts = 1 + seen * INCREMENT * np.minimum(totals, int(strength)) // totals
-        return cls(counts if context is not None else counts[0], **options)
+        return cls(counts if context is not None else counts[0], memory, first_block, max_block)
 
     def steps(self, symbols: Any, context: Any = None) -> Iterator[TableStep]:
         """One step a block."""
@@ -213,7 +218,7 @@ class _State:
         most = min(n, MAX_ENTRIES - 1)
         ranked = np.take_along_axis(self.counts, self.order[:, :most], axis=1)
         totals = self.counts.sum(axis=1)
-        entries = (ranked << MAX_PRECISION + 1 >= totals[:, None]).sum(axis=1)
+        entries = np.maximum(1, (ranked << MAX_PRECISION + 1 >= totals[:, None]).sum(axis=1))
         weights = np.zeros((len(ranked), most + 1), np.int64)
         kept = np.arange(most) < entries[:, None]
         weights[:, :most] = np.where(kept, ranked, 0)

@@ -20,7 +20,7 @@ from siglum.entropy.models import (
     as_shape,
 )
 from siglum.entropy.normalise import normalise_rows
-from siglum.entropy.tables import MAX_ENTRIES, MAX_PRECISION, Tables
+from siglum.entropy.tables import MAX_ENTRIES, MAX_PRECISION, Tables, escape_order
 from siglum.errors import BitstreamError, UsageError
 
 MAX_ALPHABET = 2**16
@@ -155,22 +155,21 @@ class Categorical(Model):
         """Exact bits of each symbol, of the shape of the weights: for rate-constrained choices of symbols."""
         layout = self._layout
         costs = np.zeros(layout.order.shape)
-        for c in range(len(costs)):
-            if layout.cell_tables is None:
-                continue
-            table = np.append(layout.cell_tables.frequencies[c], np.uint32(0)).astype(np.float64)
+        if layout.cell_tables is None:
+            return costs.reshape(self.weights.shape)
+        for c, cells in enumerate(layout.cells.tolist()):
+            table = layout.cell_tables.frequencies[c]
             number = layout.cell_of[c].astype(np.int64)
-            with np.errstate(divide="ignore"):
-                logs = MAX_PRECISION - np.log2(table)
-            costs[c] = logs[np.minimum(number, layout.cells[c])]
-            for i in np.flatnonzero(number >= layout.cells[c]):
-                costs[c, i] = layout.cell_tables.bits(number[i : i + 1], c)
-            which = layout.member_table[c][np.minimum(number, layout.cells[c] - 1)]
-            for t in np.unique(which[(which >= 0) & (number < layout.cells[c])]):
-                here = (which == t) & (number < layout.cells[c])
+            beyond = np.maximum(number - cells, 0)
+            order = escape_order(len(table))
+            length = np.frexp((2 * beyond >> order) + 1.0)[1] - 1
+            payload = np.where(number >= cells, 2 * length + 1 + order, 0)
+            costs[c] = MAX_PRECISION - np.log2(table[np.minimum(number, len(table) - 1)]) + payload
+            which = self._member_tables(layout.cell_of[c], c)
+            for t in np.unique(which[which >= 0]):
                 assert layout.member_tables is not None
-                member = layout.member_tables.frequencies[t][layout.member_of[c][here]]
-                costs[c, here] += MAX_PRECISION - np.log2(member.astype(np.float64))
+                member = layout.member_tables.frequencies[t][layout.member_of[c][which == t]]
+                costs[c, which == t] += MAX_PRECISION - np.log2(member)
         return costs.reshape(self.weights.shape)
 
     def steps(self, symbols: Any, context: Any = None) -> Iterator[TableStep]:

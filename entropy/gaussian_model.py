@@ -81,8 +81,10 @@ class Gaussian(Model):
         self, shape: tuple[int, ...], context: tuple[ArrayLike, ArrayLike] | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """What is subtracted from each symbol, and its table; see `siglum.entropy.fractional.indexes`."""
-        mean, scale = (self.mean, self.scale) if context is None else context
-        shift, table = indexes(mean, scale)
+        given = (self.mean, self.scale) if context is None else tuple(context)
+        if len(given) != 2:
+            raise UsageError("the context is (mean, scale)")
+        shift, table = indexes(*given)
         try:
             return np.broadcast_to(shift, shape), np.ascontiguousarray(np.broadcast_to(table, shape))
         except ValueError:

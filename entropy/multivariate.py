@@ -116,9 +116,9 @@ class MultivariateGaussian(Model):
         scales = self.scales.copy()
         unit = 16 if self.integer else 1
         for i, step in enumerate(self.steps(data)):
-            costs = {}
-            for scale in range(max(0, scales[i] - 4), min(LEVELS, scales[i] + 5)):
-                indexes = np.asarray(step.indexes, dtype=np.int32) + unit * (scale - int(self.scales[i]))
+            costs, own = {}, int(self.scales[i])
+            for scale in range(max(0, own - 4), min(LEVELS, own + 5)):
+                indexes = np.asarray(step.indexes, dtype=np.int32) + unit * (scale - own)
                 costs[scale] = step.tables.bits(step.symbols, indexes)
             scales[i] = min(costs, key=lambda scale: costs[scale])
         return scales
