@@ -30,6 +30,8 @@ CHUNK = 1 << 14
 MAX_CHUNK = 1 << 28
 
 _BLOCK = 1024
+_ONE_WARP = {"num_warps": 1, "enable_fp_fusion": False}  # there are no floats; triton asks for a choice
+_FOUR_WARPS = {"num_warps": 4, "enable_fp_fusion": False}
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _INDEX_TYPES = (torch.uint8, torch.int16, torch.int32)
 
@@ -100,7 +102,7 @@ def encode_chunks(
         kernels.encode_kernel[(chunks,)](
             values, which, index, known.entries, known.entry_starts, known.offsets, known.lasts, len(known),
             chunk, values.numel(), lanes, scratch, states, report,
-            PRECISION=known.precision, INDEXED=which is not None, CLOSED=known.closed, num_warps=1,
+            PRECISION=known.precision, INDEXED=which is not None, CLOSED=known.closed, **_ONE_WARP,
         )  # fmt: skip
     seen = report.cpu().numpy()
     if np.any(seen[:, 0]):
@@ -115,7 +117,7 @@ def encode_chunks(
         longest = int(starts.diff().max())
         kernels.gather_kernel[(chunks, triton.cdiv(longest, _BLOCK))](
             rows.to_bytes(), head_sizes, rows.row_bytes, scratch.view(torch.uint8), ends, word_sizes,
-            sides, side_starts, out, starts, BLOCK=_BLOCK, num_warps=4,
+            sides, side_starts, out, starts, BLOCK=_BLOCK, **_FOUR_WARPS,
         )  # fmt: skip
     return Payloads(out, starts)
 
@@ -199,7 +201,7 @@ def _decode(
         kernels.decode_kernel[(len(payloads),)](
             payloads.data, payloads.starts, known.lookup, known.offsets, which, index, len(known), chunk,
             out.numel(), out, report,
-            PRECISION=known.precision, INDEXED=which is not None, CLOSED=known.closed, num_warps=1,
+            PRECISION=known.precision, INDEXED=which is not None, CLOSED=known.closed, **_ONE_WARP,
         )  # fmt: skip
     seen = report.cpu().numpy()
     _check(seen[:, 0])
@@ -220,7 +222,7 @@ def _read_escapes(
     status = torch.zeros_like(side_sizes)
     kernels.escape_kernel[(len(payloads),)](
         payloads.data, payloads.starts, side_sizes, places, running(escapes), known.offsets, known.lasts,
-        known.orders, which, index, out, status, INDEXED=which is not None, num_warps=1,
+        known.orders, which, index, out, status, INDEXED=which is not None, **_ONE_WARP,
     )  # fmt: skip
     _check(status.cpu().numpy())
 
@@ -249,7 +251,7 @@ def _flat(values: torch.Tensor, what: str, types: tuple[torch.dtype, ...]) -> to
 
 
 def _runnable(values: torch.Tensor) -> None:
-    if values.device.type != "cuda" and not triton.knobs.runtime.interpret:
+    if values.device.type != "cuda" and isinstance(kernels.decode_kernel, triton.JITFunction):
         raise UsageError("the GPU coder takes tensors on a GPU; siglum.entropy.rans codes on the CPU")
 
 
