@@ -158,7 +158,8 @@ def decode_chunks(
     Truncated, MalformedHeader, BitstreamError
         As `siglum.entropy.rans.Decoder` raises them. No damage makes a kernel read beyond its payload.
     UsageError
-        If an index names no table, or the numbers of payloads and symbols do not fit.
+        If an index names no table, the type does not hold the tables' symbols, or the numbers of payloads and
+        symbols do not fit.
     """
     if not isinstance(payloads, Payloads):
         payloads = Payloads.from_bytes(payloads, device)
@@ -175,18 +176,19 @@ def decode_chunks(
     total = int(np.prod(shape, dtype=np.int64))
     if _chunks(total, chunk) != len(payloads):
         raise UsageError(f"{total} symbols in chunks of {chunk} do not fit {len(payloads)} payloads")
-    direct = _fits(tables, dtype)
-    out = torch.empty(total, dtype=dtype if direct else torch.int32, device=payloads.data.device)
+    limits, (lowest, highest) = torch.iinfo(dtype), tables.limits
+    if lowest < limits.min or highest > limits.max:
+        raise UsageError(f"{dtype} does not hold the symbols of these tables, {lowest} to {highest}")
+    out = torch.empty(total, dtype=dtype, device=payloads.data.device)
     escaped = _decode(payloads, known, which, index, chunk, out)
-    if escaped is not None and direct and dtype != torch.int32:
+    if escaped is not None and dtype != torch.int32:
         # The mark of an escape does not fit a narrow type, and what has escaped may not either.
         out = torch.empty(total, dtype=torch.int32, device=out.device)
         escaped = _decode(payloads, known, which, index, chunk, out)
     if escaped is not None:
         _read_escapes(payloads, known, which, index, chunk, out, *escaped)
     if out.dtype != dtype:
-        limits = torch.iinfo(dtype)
-        if total and not (limits.min <= int(out.min()) and int(out.max()) <= limits.max):
+        if not (limits.min <= int(out.min()) and int(out.max()) <= limits.max):
             raise BitstreamError(f"a decoded symbol does not fit {dtype}: the data or the tables are wrong")
         out = out.to(dtype)
     return out.reshape(shape)
@@ -273,13 +275,3 @@ def _chunks(count: int, chunk: int) -> int:
     if not 1 <= chunk <= MAX_CHUNK:
         raise UsageError(f"a chunk has 1 to {MAX_CHUNK} symbols, not {chunk}")
     return -(-count // chunk)
-
-
-def _fits(tables: Any, dtype: torch.dtype) -> bool:
-    """Whether every entry's symbol fits the type."""
-    limits = torch.iinfo(dtype)
-    ends = [
-        (int(offset), int(offset) + len(table) - 1)
-        for offset, table in zip(tables.offsets, tables.frequencies, strict=True)
-    ]
-    return min(first for first, _ in ends) >= limits.min and max(last for _, last in ends) <= limits.max

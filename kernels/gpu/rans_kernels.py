@@ -24,14 +24,9 @@ WARP = tl.constexpr(32)
 
 
 @triton.jit
-def _byte(data, place, mask):
-    return tl.load(data + place, mask=mask, other=0).to(tl.int64)
-
-
-@triton.jit
 def _open(data, begin, size, lane):
     """Read a payload's head: status, whether it is empty, lanes, states, place and number of words, side bytes."""
-    head = _byte(data, begin, size > 0)
+    head = tl.load(data + begin, mask=size > 0, other=0).to(tl.int64)
     status = tl.where(size == 0, TRUNCATED, tl.where((head & 7) > 5, MALFORMED, 0)).to(tl.int32)
     empty = (size == 1) & (head == 0)
     lanes = (1 << tl.minimum(head & 7, 5)).to(tl.int32)
@@ -49,8 +44,8 @@ def _open(data, begin, size, lane):
 
     live = lane < lanes
     nibble = position + (4 * (lane - 1) >> 3)
-    exponent = _byte(data, begin + nibble, live & (lane > 0) & (nibble < size)) >> (4 * (lane - 1) & 7) & 15
-    exponent = tl.where(lane == 0, head >> 4, exponent)
+    pair = tl.load(data + begin + nibble, mask=live & (lane > 0) & (nibble < size), other=0).to(tl.int64)
+    exponent = tl.where(lane == 0, head >> 4, pair >> (4 * (lane - 1) & 7) & 15)
     width = tl.where(live, 15 + exponent, 0)
     bit = 4 * (lanes - 1) + tl.cumsum(width, 0) - width
     bits = 4 * (lanes - 1) + tl.sum(width, 0)
@@ -59,11 +54,12 @@ def _open(data, begin, size, lane):
     place = position + (bit >> 3)
     packed = tl.zeros_like(bit)
     for k in tl.static_range(5):
-        packed |= _byte(data, begin + place + k, live & (place + k < size)) << (8 * k)
+        byte = tl.load(data + begin + place + k, mask=live & (place + k < size), other=0)
+        packed |= byte.to(tl.int64) << (8 * k)
     one = tl.full([WARP], 1, tl.int64) << width
     states = one | ((packed >> (bit & 7)) & (one - 1))
-    filling = _byte(data, begin + stop - 1, stop <= size) >> (bits - 8 * (stop - position - 1))
-    malformed = (filling != 0) | (((size - stop - side) & 1) != 0)
+    final = tl.load(data + begin + stop - 1, mask=stop <= size, other=0).to(tl.int64)
+    malformed = (final >> (bits - 8 * (stop - position - 1)) != 0) | (((size - stop - side) & 1) != 0)
     status = tl.where((status == 0) & malformed, MALFORMED, status).to(tl.int32)
     status = tl.where(empty, 0, status).to(tl.int32)
     words = tl.where(status == 0, (size - stop - side) >> 1, 0).to(tl.int32)

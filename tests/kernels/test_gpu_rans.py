@@ -120,6 +120,8 @@ def test_bytes_that_escape():
     payloads = both_ways(symbols, tables, 0, 64, 4, torch.uint8)
     with pytest.raises(BitstreamError, match="does not fit"):
         gpu.decode_chunks(payloads, tables, 0, 100, 64, torch.int8, "cpu")
+    with pytest.raises(UsageError, match="does not hold"):
+        gpu.decode_chunks(payloads, Tables.from_pmf([[0.5, 0.5]], [300]), 0, 100, 64, torch.uint8, "cpu")
 
 
 def test_everything_escapes_and_the_side_stream_is_long():
@@ -162,7 +164,7 @@ def outcome(decode):
         return error
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_damage_is_found_wherever_the_cpu_finds_it(data):
     """And never read beyond: the payload lies between guards that would show in the symbols."""
@@ -170,7 +172,7 @@ def test_damage_is_found_wherever_the_cpu_finds_it(data):
     tables = some_tables(rng, 8, 2)
     indexes = rng.integers(0, 2, 40).astype(np.uint8)
     symbols = (tables.offsets[indexes] + rng.integers(-3, 260, 40)).astype(np.int32)
-    payload = bytearray(on_cpu(symbols, tables, indexes, 40, data.draw(st.sampled_from(LANES)))[0])
+    payload = bytearray(on_cpu(symbols, tables, indexes, 40, data.draw(st.sampled_from([8, 32])))[0])
     kind = data.draw(st.sampled_from(["cut", "flip", "head", "random", "longer"]))
     if kind == "cut":
         del payload[data.draw(st.integers(0, len(payload) - 1)) :]
@@ -184,18 +186,13 @@ def test_damage_is_found_wherever_the_cpu_finds_it(data):
         payload += data.draw(st.binary(min_size=1, max_size=4))
     damaged = bytes(payload)
     expected = outcome(lambda: rans.decode(damaged, tables, indexes))
-    results = []
-    for guard in (b"\0" * 64, b"\xff" * 64):
-        whole = torch.from_numpy(np.frombuffer(guard + damaged + guard, dtype=np.uint8).copy())
-        payloads = gpu.Payloads(whole, torch.tensor([64, 64 + len(damaged)]))
-        results.append(
-            outcome(
-                lambda p=payloads: gpu.decode_chunks(p, tables, torch.from_numpy(indexes), chunk=40).numpy()
-            )
-        )
-    for result in results:  # where several things are wrong, another one may be reported
-        assert isinstance(result, BitstreamError) == isinstance(expected, BitstreamError)
-        assert isinstance(result, BitstreamError) or np.array_equal(result, expected)
+    guard = data.draw(st.sampled_from([b"\0", b"\xff"])) * 64
+    whole = torch.from_numpy(np.frombuffer(guard + damaged + guard, dtype=np.uint8).copy())
+    payloads = gpu.Payloads(whole, torch.tensor([64, 64 + len(damaged)]))
+    result = outcome(lambda: gpu.decode_chunks(payloads, tables, torch.from_numpy(indexes), chunk=40).numpy())
+    # Where several things are wrong, another one may be reported.
+    assert isinstance(result, BitstreamError) == isinstance(expected, BitstreamError)
+    assert isinstance(result, BitstreamError) or np.array_equal(result, expected)
 
 
 @pytest.mark.parametrize(
