@@ -33,7 +33,7 @@ class Encoder:
 
     def push(self, symbols: ArrayLike, tables: Tables, indexes: ArrayLike) -> None:
         """Append one step: int32 symbols, and which table each uses."""
-        values = as_symbols(symbols)
+        values = as_symbols(symbols).astype(np.int32, copy=False)
         which = np.broadcast_to(as_indexes(indexes, values.shape, tables), values.size)
         last = tables.sizes.astype(np.int64) - 1
         number = values.ravel().astype(np.int64) - tables.offsets[which]
@@ -75,7 +75,7 @@ class Decoder:
         self, tables: Tables, indexes: ArrayLike, shape: int | tuple[int, ...] | None = None
     ) -> NDArray[np.int32]:
         """Decode one step; returns int32 symbols of the shape of ``indexes``, or ``shape``."""
-        symbols = result_array(indexes, shape, None)
+        symbols = result_array(indexes, shape, None, tables)
         which = np.broadcast_to(as_indexes(indexes, symbols.shape, tables), symbols.size)
         number = np.empty(symbols.size, dtype=np.int64)
         for t in np.unique(which).tolist():

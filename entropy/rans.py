@@ -3,15 +3,18 @@
 Payload of a chunk, little-endian, bits from the least significant:
 
 ===================  =====================================================================================
-1 byte               bits 0-2: log2 of the lanes (0 to 5); bit 3: a side stream of escapes follows; others 0
+1 byte               bits 0-2: log2 of the lanes (0 to 5); bit 3: a side stream of escapes follows;
+                     bits 4-7: exponent of lane 0
 varint               bytes of the side stream; only with bit 3, then at least 1
-31 bits a lane       final states, lane 0 first, each in [2**15, 2**31); last byte filled with zeros
+4 bits a lane        exponents of lanes 1, 2, ...
+15 to 30 bits        of each lane: the ``15 + exponent`` bits of its final state below the leading one;
+                     the last byte is filled with zeros
 16-bit words         in the order of reading
 side stream          payloads of the escapes in symbol order; the last byte is filled with zeros
 ===================  =====================================================================================
 
 A chunk without any symbol is the single byte 0. Symbol i of a step is on lane ``i % lanes``; every step
-starts at lane 0. To decode: ``slot = x mod 2**precision`` names the entry with ``start <= slot < start +
+starts at lane 0. A state is in [2**15, 2**31). To decode: ``slot = x mod 2**precision`` names the entry with ``start <= slot < start +
 frequency``, then ``x = frequency * (x >> precision) + slot - start``, and if ``x < 2**15``: ``x = x << 16 |
 next word``. At the end all states are ``2**15`` and nothing is left.
 
@@ -19,6 +22,9 @@ An escape of a table with n entries and first symbol ``offset`` carries a number
 ``offset + n - 1 + d``, ``2 * d + 1`` for ``offset - 1 - d``. With ``k = max(0, bit_length(n) - 4)`` and
 ``h = (u >> k) + 1`` of m + 1 bits, the side stream has m zeros, a one, the m lower bits of h, the k lower
 bits of u. ``u < 2**32`` and the symbol is an int32.
+
+`Encoder` and `Decoder` code one chunk, step by step; `encode` and `decode` one of a single step. `compress` and
+`decompress` (in `siglum.entropy.frames`) cut long arrays into chunks with checksums and use threads.
 """
 
 from __future__ import annotations
@@ -31,12 +37,17 @@ from numpy.typing import ArrayLike, NDArray
 from siglum.entropy.coders import CODERS, Coder
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
+from siglum.kernels import dispatch
 
 MAX_LANES = 32
 STATE_BITS = 31
 LOWEST = 1 << 15
 
+MAX_DIRECT_PRECISION = 15
+
 _INDEX_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int32))
+_SYMBOL_TYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
+_INT32 = np.iinfo(np.int32)
 
 
 def choose_lanes(total_bits: float) -> int:
@@ -73,17 +84,17 @@ class Encoder:
     """
 
     def __init__(self, lanes: int | None = None) -> None:
-        if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
-            raise UsageError(f"lanes must be 1, 2, 4, 8, 16 or 32, not {lanes}")
-        self._native = _kernels().RansEncoder(lanes or 0)
+        check_lanes(lanes)
+        self._native = native().RansEncoder(lanes or 0, dispatch.isa())
 
     def push(self, symbols: ArrayLike, tables: Tables, indexes: ArrayLike) -> None:
         """Append one step.
 
         Parameters
         ----------
-        symbols : int32 array, any shape
-            A C-ordered array is not copied; it may change after the call.
+        symbols : int8, uint8, int16, uint16 or int32 array, any shape
+            NumPy, or a torch tensor on the CPU. A C-ordered array is not copied; it may change after the
+            call. Wider integers are copied.
         tables : Tables
         indexes : uint8, uint16 or int32 array of the same shape, or int
             Which table each symbol uses.
@@ -91,13 +102,35 @@ class Encoder:
         Raises
         ------
         UsageError
-            If an index names no table, or a symbol lies more than 2**31 beyond its table.
+            If an index names no table, a symbol lies more than 2**31 beyond its table or has no entry in
+            closed tables.
         """
         values = as_symbols(symbols)
         which = as_indexes(indexes, values.shape, tables)
         try:
             self._native.push(tables.native, values.ravel(), which)
         except (ValueError, IndexError) as error:
+            raise UsageError(str(error)) from None
+
+    def push_direct(self, starts: ArrayLike, frequencies: ArrayLike, precision: int) -> None:
+        """Append one step of symbols whose entries the caller knows, instead of tables.
+
+        Parameters
+        ----------
+        starts, frequencies : int arrays of one shape
+            Symbol i has the slots ``starts[i] <= slot < starts[i] + frequencies[i]`` of ``2**precision``. A
+            symbol that has all of them costs nothing.
+        precision : int, 1 to 15
+
+        Raises
+        ------
+        UsageError
+            If an entry is empty or leaves ``2**precision``.
+        """
+        low, size = as_entries(starts, frequencies, precision)
+        try:
+            self._native.push_direct(low, size, precision)
+        except ValueError as error:
             raise UsageError(str(error)) from None
 
     def finish(self) -> bytes:
@@ -123,7 +156,7 @@ class Decoder:
     """
 
     def __init__(self, data: Any) -> None:
-        self._native = _kernels().RansDecoder()
+        self._native = native().RansDecoder(dispatch.isa())
         _check(self._native.open(as_bytes(data)))
 
     def decode(
@@ -131,8 +164,8 @@ class Decoder:
         tables: Tables,
         indexes: ArrayLike,
         shape: int | tuple[int, ...] | None = None,
-        out: NDArray[np.int32] | None = None,
-    ) -> NDArray[np.int32]:
+        out: Any = None,
+    ) -> Any:
         """Decode one step.
 
         Parameters
@@ -142,8 +175,9 @@ class Decoder:
             Which table each symbol uses. One table for all needs ``shape`` or ``out``.
         shape : int or tuple of int, optional
             Of the result, if ``indexes`` is a single number.
-        out : int32 array, C-ordered, optional
-            Where to write the symbols.
+        out : int8, uint8, int16, uint16 or int32 array, C-ordered, optional
+            Where to write the symbols: NumPy, or a torch tensor on the CPU. Its type must hold every symbol
+            that has an entry.
 
         Returns
         -------
@@ -155,18 +189,88 @@ class Decoder:
         Truncated
             If the words or the escapes end too early.
         BitstreamError
-            If an escape is longer than 32 bits or leaves int32.
+            If an escape is longer than 32 bits or leaves the type of the result.
         UsageError
             If an index names no table, or shapes differ.
         """
-        symbols = result_array(indexes, shape, out)
+        symbols = result_array(indexes, shape, out, tables)
         which = as_indexes(indexes, symbols.shape, tables)
         try:
             status = self._native.decode(tables.native, which, symbols.reshape(-1))
         except ValueError as error:
             raise UsageError(str(error)) from None
         _check(status)
-        return symbols
+        return symbols if out is None else out
+
+    def decode_direct(self, cumulative: ArrayLike, precision: int) -> NDArray[np.int32]:
+        """Decode one step whose symbols have tables of their own.
+
+        Parameters
+        ----------
+        cumulative : uint16 array, shape (n, entries + 1)
+            Row i rises from 0 to ``2**precision``; entry j of symbol i has the slots from ``cumulative[i, j]``
+            up to ``cumulative[i, j + 1]``.
+        precision : int, 1 to 15
+
+        Returns
+        -------
+        numbers : int32 array, shape (n,)
+            Entries, 0 to ``entries - 1``.
+
+        Raises
+        ------
+        Truncated
+            If the words end too early.
+        UsageError
+            If a row is seen not to be such a table.
+        """
+        rows = np.ascontiguousarray(cumulative)
+        if rows.ndim != 2 or rows.dtype != np.uint16:
+            raise UsageError("cumulative frequencies must be a two-dimensional uint16 array")
+        numbers = np.empty(rows.shape[0], dtype=np.int32)
+        try:
+            _check(self._native.decode_direct(rows, precision, numbers))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return numbers
+
+    @property
+    def lanes(self) -> int:
+        """Interleaved states of this chunk, as many as `peek` can see at once."""
+        return int(self._native.lanes)
+
+    def begin_step(self) -> None:
+        """Go to lane 0, where a step begins; only before `peek`, since the other methods do it themselves."""
+        self._native.begin_step()
+
+    def peek(self, count: int, precision: int) -> NDArray[np.uint32]:
+        """Slots, below ``2**precision``, of the next ``count <= lanes`` symbols of a step; nothing is taken.
+
+        A caller that finds entries itself reads slots, then takes the symbols by `advance`. The symbols must
+        have been coded by `Encoder.push_direct`, or by tables of the same entries.
+        """
+        slots = np.empty(count, dtype=np.uint32)
+        try:
+            self._native.peek(slots, precision)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return slots
+
+    def advance(self, starts: ArrayLike, frequencies: ArrayLike, precision: int) -> None:
+        """Take the next symbols of a step, at most as many as lanes, by their entries.
+
+        Raises
+        ------
+        UsageError
+            If an entry does not hold the slot that `peek` gave; nothing is taken then.
+        Truncated
+            If the words end too early.
+        """
+        low, size = as_entries(starts, frequencies, precision)
+        try:
+            _check(self._native.advance(low, size, precision))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     def finish(self) -> None:
         """Check that the chunk ends here.
@@ -191,17 +295,43 @@ def decode(
 ) -> NDArray[np.int32]:
     """Decode a chunk of a single step, to its end; see `Decoder`."""
     decoder = Decoder(data)
-    symbols = decoder.decode(tables, indexes, shape)
+    symbols: NDArray[np.int32] = decoder.decode(tables, indexes, shape)
     decoder.finish()
     return symbols
 
 
-def as_symbols(symbols: ArrayLike) -> NDArray[np.int32]:
-    """C-ordered int32 view of symbols, or a copy where the type is narrower."""
+def check_lanes(lanes: int | None) -> None:
+    """Raise `UsageError` unless this is None or a number of lanes."""
+    if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
+        raise UsageError(f"lanes must be 1, 2, 4, 8, 16 or 32, not {lanes}")
+
+
+def as_symbols(symbols: ArrayLike) -> NDArray[Any]:
+    """C-ordered view of symbols in a type that the kernels know, or a copy of a wider type that fits."""
     values = np.asarray(symbols)
-    if not np.can_cast(values.dtype, np.int32, "safe"):
-        raise UsageError(f"symbols must be int32, not {values.dtype}")
+    if values.dtype in _SYMBOL_TYPES:
+        return np.asarray(values, order="C")
+    if values.dtype.kind not in "iub":
+        raise UsageError(f"symbols must be integers, not {values.dtype}")
+    if values.size and values.dtype.kind != "b" and not _INT32.min <= values.min() <= values.max() <= _INT32.max:
+        raise UsageError("a symbol does not fit into 32 bits")
     return np.asarray(values, dtype=np.int32, order="C")
+
+
+def as_entries(
+    starts: ArrayLike, frequencies: ArrayLike, precision: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Flat uint32 arrays of the bounds of entries; the kernels check their values."""
+    if not 1 <= precision <= MAX_DIRECT_PRECISION:
+        raise UsageError(f"precision must be 1 to {MAX_DIRECT_PRECISION} bits, not {precision}")
+    bounds = []
+    for values in (np.asarray(starts), np.asarray(frequencies)):
+        if values.dtype.kind not in "iu":
+            raise UsageError(f"starts and frequencies must be integers, not {values.dtype}")
+        if values.dtype.itemsize > 4 and values.size and not 0 <= values.min() <= values.max() < 2**32:
+            raise UsageError("an entry is empty or leaves 2^precision")
+        bounds.append(np.ascontiguousarray(values, dtype=np.uint32).ravel())
+    return bounds[0], bounds[1]
 
 
 def as_indexes(indexes: ArrayLike, shape: tuple[int, ...], tables: Tables) -> Any:
@@ -219,18 +349,30 @@ def as_indexes(indexes: ArrayLike, shape: tuple[int, ...], tables: Tables) -> An
 
 
 def result_array(
-    indexes: ArrayLike, shape: int | tuple[int, ...] | None, out: NDArray[np.int32] | None
-) -> NDArray[np.int32]:
+    indexes: ArrayLike, shape: int | tuple[int, ...] | None, out: Any, tables: Tables
+) -> NDArray[Any]:
     """The array that a step is decoded into."""
     if out is not None:
-        if not isinstance(out, np.ndarray) or out.dtype != np.int32 or not out.flags.c_contiguous:
-            raise UsageError("out must be a C-ordered int32 array")
-        return out
+        return as_output(out, tables)
     if shape is None:
         shape = np.shape(indexes)
         if shape == () and not isinstance(indexes, np.ndarray):
             raise UsageError("one table for all symbols needs a shape")
     return np.empty(shape, dtype=np.int32)
+
+
+def as_output(out: Any, tables: Tables) -> NDArray[Any]:
+    """The memory of a C-ordered array or CPU tensor of a type that holds every symbol with an entry."""
+    view = out if isinstance(out, np.ndarray) else np.asarray(out)
+    if not hasattr(out, "__array__") or view.dtype not in _SYMBOL_TYPES or not view.flags.c_contiguous:
+        raise UsageError("out must be a C-ordered array of int8, uint8, int16, uint16 or int32")
+    if not view.flags.writeable:
+        raise UsageError("out cannot be written to")
+    if view.dtype != np.int32:
+        limits, (lowest, highest) = np.iinfo(view.dtype), tables.limits
+        if lowest < limits.min or highest > limits.max:
+            raise UsageError(f"{view.dtype} does not hold the symbols of these tables, {lowest} to {highest}")
+    return view
 
 
 def as_bytes(data: Any) -> NDArray[np.uint8]:
@@ -247,10 +389,14 @@ def _check(status: int) -> None:
         raise BitstreamError("the coded chunk is damaged: it does not end where its symbols do")
 
 
-def _kernels() -> Any:
+def native() -> Any:
+    """The compiled kernels."""
     from siglum.kernels import _native
 
     return _native
+
+
+from siglum.entropy.frames import compress, decompress  # noqa: E402  (they build on what stands above)
 
 
 @CODERS.register("rans")

@@ -69,12 +69,15 @@ class Tables:
     """Frequency tables that one step of coding chooses among, symbol by symbol.
 
     Immutable, and safe to share between threads. Build with `from_frequencies` or `from_pmf`. The last entry
-    of every table is the escape: symbols that have no entry of their own are coded by it and a payload aside.
+    of every table is the escape, unless the tables are closed: symbols that have no entry of their own are coded
+    by it and a payload aside.
 
     Attributes
     ----------
     precision : int
         Every table sums to ``2**precision``.
+    closed : bool
+        There are no escapes; the last entry of a table is a symbol too.
     frequencies : tuple of uint32 arrays
         Of each table, escape last. Read-only.
     offsets : int32 array, shape (tables,)
@@ -88,11 +91,16 @@ class Tables:
     """
 
     def __init__(
-        self, frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION
+        self,
+        frequencies: Sequence[ArrayLike],
+        offsets: ArrayLike,
+        precision: int = MAX_PRECISION,
+        closed: bool = False,
     ) -> None:
         if not 1 <= precision <= MAX_PRECISION:
             raise UsageError(f"precision must be 1 to {MAX_PRECISION} bits, not {precision}")
         self.precision = int(precision)
+        self.closed = bool(closed)
         self.frequencies = tuple(
             _frequencies(table, t, self.precision) for t, table in enumerate(frequencies)
         )
@@ -106,7 +114,10 @@ class Tables:
 
     @staticmethod
     def from_frequencies(
-        frequencies: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION
+        frequencies: Sequence[ArrayLike],
+        offsets: ArrayLike,
+        precision: int = MAX_PRECISION,
+        closed: bool = False,
     ) -> Tables:
         """Take integer tables as they are.
 
@@ -118,33 +129,42 @@ class Tables:
             escape.
         offsets : int array, shape (tables,), magnitude at most 2**24
         precision : int, 1 to 12
+        closed : bool
+            No table has an escape: its last entry is a symbol as any other, so that all 256 bytes have one
+            of their own. A symbol without an entry is then an error of the encoder.
 
         Raises
         ------
         UsageError
             If a table breaks these rules.
         """
-        return Tables(frequencies, offsets, precision)
+        return Tables(frequencies, offsets, precision, closed)
 
     @staticmethod
-    def from_pmf(pmf: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION) -> Tables:
+    def from_pmf(
+        pmf: Sequence[ArrayLike], offsets: ArrayLike, precision: int = MAX_PRECISION, closed: bool = False
+    ) -> Tables:
         """Round probabilities to integer tables.
 
         Parameters
         ----------
         pmf : sequence of float arrays
             Of each table, shape (n,), 1 <= n <= 255, without the escape. What the sum leaves short of 1 goes
-            to the escape; a sum above 1 (counts, for instance) is only a matter of scale.
+            to the escape; a sum above 1 (counts, for instance) is only a matter of scale. Of closed tables
+            2 <= n <= 256, and every sum is only a matter of scale.
         offsets : int array, shape (tables,)
             Symbol of each table's first entry.
         precision : int, 1 to 12
+        closed : bool
+            As in `from_frequencies`.
 
         Raises
         ------
         UsageError
             If a value is negative, infinite or not a number, or if a table is all zeros.
         """
-        return Tables([_from_pmf(table, t, precision) for t, table in enumerate(pmf)], offsets, precision)
+        tables = [_from_pmf(table, t, precision, closed) for t, table in enumerate(pmf)]
+        return Tables(tables, offsets, precision, closed)
 
     def __len__(self) -> int:
         return len(self.frequencies)
@@ -162,7 +182,20 @@ class Tables:
         """The compiled form, built when first needed."""
         from siglum.kernels import _native
 
-        return _native.RansTables(np.concatenate(self.frequencies), self.sizes, self.offsets, self.precision)
+        return _native.RansTables(
+            np.concatenate(self.frequencies), self.sizes, self.offsets, self.precision, self.closed
+        )
+
+    @cached_property
+    def limits(self) -> tuple[int, int]:
+        """The lowest and the highest symbol that has an entry in some table."""
+        last = self.sizes.astype(np.int64) - (1 if self.closed else 2)
+        return int(self.offsets.min()), int((self.offsets + last).max())
+
+    @property
+    def fingerprint(self) -> int:
+        """CRC32C of the integer tables, by which a frame of `siglum.entropy.rans.compress` names them."""
+        return int(self.native.fingerprint)
 
     @cached_property
     def _costs(self) -> NDArray[np.float64]:
@@ -188,9 +221,11 @@ class Tables:
             return 0.0
         if which.min() < 0 or which.max() >= len(self):
             raise UsageError("an index names no table")
-        last = self.sizes.astype(np.int64)[which] - 1
+        last = self.sizes.astype(np.int64)[which] - (0 if self.closed else 1)
         number = values - self.offsets[which]
         escaped = (number < 0) | (number >= last)
+        if self.closed and escaped.any():
+            raise UsageError("a symbol has no entry, and these tables have no escapes")
         starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
         total = float(self._costs[starts[which] + np.where(escaped, last, number)].sum())
         number, last = number[escaped], last[escaped]
@@ -211,10 +246,11 @@ def _frequencies(table: ArrayLike, t: int, precision: int) -> NDArray[np.uint32]
     return result
 
 
-def _from_pmf(table: ArrayLike, t: int, precision: int) -> NDArray[np.uint32]:
+def _from_pmf(table: ArrayLike, t: int, precision: int, closed: bool) -> NDArray[np.uint32]:
     values = np.asarray(table, dtype=np.float64)
-    if values.ndim != 1 or not 1 <= len(values) < MAX_ENTRIES:
-        raise UsageError(f"pmf {t} must be 1 to {MAX_ENTRIES - 1} numbers in a row")
+    fewest, most = (2, MAX_ENTRIES) if closed else (1, MAX_ENTRIES - 1)
+    if values.ndim != 1 or not fewest <= len(values) <= most:
+        raise UsageError(f"pmf {t} must be {fewest} to {most} numbers in a row")
     if not np.all(np.isfinite(values)) or np.any(values < 0) or not np.any(values > 0):
         raise UsageError(f"pmf {t}: values must be finite, not negative, and not all zero")
     largest = float(values.max())
@@ -223,6 +259,6 @@ def _from_pmf(table: ArrayLike, t: int, precision: int) -> NDArray[np.uint32]:
     weights = [round(float(p) * 2**_WEIGHT_BITS) for p in values]
     if not any(weights):  # denormally small: only the ratios can matter
         weights = [round(float(p / largest) * 2**_WEIGHT_BITS) for p in values]
-    counted = largest > 1
-    weights.append(0 if counted else max(0, (1 << _WEIGHT_BITS) - sum(weights)))
+    if not closed:
+        weights.append(0 if largest > 1 else max(0, (1 << _WEIGHT_BITS) - sum(weights)))
     return normalise(weights, precision)

@@ -70,7 +70,7 @@ std::vector<uint8_t> encode(const uint8_t* pixels, const Strip& strip, const Mod
   const std::unique_ptr<uint8_t[]> indexes(new uint8_t[samples]);
   const size_t count = kernel.encode(pixels, strip, mode, symbols.get(), indexes.get());
   rans::Encoder encoder;
-  encoder.append(tables, symbols.get(), count, static_cast<const uint8_t*>(indexes.get()));
+  encoder.append(tables, {rans::SymbolKind::i32, symbols.get()}, count, {rans::IndexKind::u8, 0, indexes.get()});
   return encoder.finish();
 }
 

@@ -3,7 +3,7 @@
 
 namespace nb = nanobind;
 
-void register_checksum(nb::module_& m);         // checksum.cpp
+void register_checksum(nb::module_& m);         // checksum_bindings.cpp
 void register_rans(nb::module_& m);             // rans_bindings.cpp
 void register_integer_network(nb::module_& m);  // integer_network_bindings.cpp
 void register_lossless(nb::module_& m);         // lossless_bindings.cpp

@@ -1,4 +1,7 @@
-// The decoder's bulk loop: whole rows of lanes while the words surely suffice, then symbol by symbol.
+// The decoder: whole rows of lanes by the kernels while the words surely suffice, then symbol by symbol.
+#include <cstring>
+#include <stdexcept>
+
 #include "rans.hpp"
 
 namespace siglum::rans {
@@ -19,6 +22,12 @@ unsigned trailing_zeros(uint64_t value) {
 uint64_t BitReader::peek() const {
   const uint64_t first = position_ >> 3;
   uint64_t bits = 0;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  if (first + 8 <= size_) {
+    std::memcpy(&bits, data_ + first, 8);
+    return bits >> (position_ & 7);
+  }
+#endif
   for (unsigned k = 0; k < 8 && first + k < size_; ++k) bits |= uint64_t{data_[first + k]} << (8 * k);
   return bits >> (position_ & 7);
 }
@@ -29,10 +38,10 @@ bool BitReader::finished() const {
 }
 
 Status Decoder::open(const uint8_t* data, size_t size) {
-  *this = Decoder();
+  *this = Decoder(kernels_);
   if (size == 0) return status_ = Status::truncated;
   const uint8_t head = data[0];
-  if (head & 0xf0 || (head & 7) > 5) return status_ = Status::malformed;
+  if ((head & 7) > 5) return status_ = Status::malformed;
   if (size == 1) return status_ = head ? Status::truncated : Status::ok;
   size_t position = 1;
   size_t escape_bytes = 0;
@@ -50,17 +59,26 @@ Status Decoder::open(const uint8_t* data, size_t size) {
     }
   }
   lanes_ = 1u << (head & 7);
-  const size_t state_bytes = (kStateBits * lanes_ + 7) / 8;
-  if (size - position < state_bytes || size - position - state_bytes < escape_bytes)
-    return status_ = Status::truncated;
-  BitReader packed(data + position, state_bytes);
-  for (uint32_t lane = 0; lane < lanes_; ++lane) {
-    states_[lane] = static_cast<uint32_t>(packed.peek() & ((uint64_t{1} << kStateBits) - 1));
-    packed.skip(kStateBits);
-    if (states_[lane] < kLowest) return status_ = Status::malformed;
+  if (size - position < escape_bytes) return status_ = Status::truncated;
+  const uint8_t* const first = data + position;
+  const size_t left = size - position - escape_bytes;
+  BitReader packed(first, left);
+  unsigned exponents[kMaxLanes] = {static_cast<unsigned>(head >> 4)};
+  size_t state_bits = 15u * lanes_ + exponents[0];
+  for (uint32_t lane = 1; lane < lanes_; ++lane) {
+    exponents[lane] = static_cast<unsigned>(packed.peek() & 15);
+    packed.skip(kExponentBits);
+    state_bits += kExponentBits + exponents[lane];
   }
-  if (!packed.finished()) return status_ = Status::malformed;
-  words_ = data + position + state_bytes;
+  const size_t state_bytes = (state_bits + 7) / 8;
+  if (left < state_bytes) return status_ = Status::truncated;
+  for (uint32_t lane = 0; lane < lanes_; ++lane) {
+    const uint32_t leading = kLowest << exponents[lane];
+    states_[lane] = leading | static_cast<uint32_t>(packed.peek() & (leading - 1));
+    packed.skip(15 + exponents[lane]);
+  }
+  if (packed.peek() & ((1u << (8 * state_bytes - state_bits)) - 1)) return status_ = Status::malformed;
+  words_ = first + state_bytes;
   end_ = data + size - escape_bytes;
   if ((end_ - words_) % 2) return status_ = Status::malformed;
   escapes_ = BitReader(end_, escape_bytes);
@@ -89,67 +107,194 @@ int32_t Decoder::read_escape(const Table& table) {
   return status_ == Status::ok ? static_cast<int32_t>(symbol) : 0;
 }
 
-template <uint32_t Lanes, class Index>
-size_t Decoder::decode_rows(const Tables& tables, Index indexes, size_t count, int32_t* symbols) {
-  const unsigned precision = tables.precision;
-  const uint32_t mask = (1u << precision) - 1;
-  const uint32_t* lookup = tables.lookup.data();
-  const Table* all = tables.tables.data();
-  const uint8_t* words = words_;
-  uint32_t x[Lanes];
-  for (uint32_t lane = 0; lane < Lanes; ++lane) x[lane] = states_[lane];
-  size_t i = 0;
-  for (; count - i >= Lanes && static_cast<size_t>(end_ - words) >= 2 * Lanes; i += Lanes) {
-    uint32_t escaped = 0;
-    for (uint32_t lane = 0; lane < Lanes; ++lane) {
-      const uint32_t index = static_cast<uint32_t>(indexes[i + lane]);
-      const uint32_t entry = lookup[(size_t{index} << precision) + (x[lane] & mask)];
-      const uint32_t number = entry & 0xff;
-      const uint32_t next = (entry >> 8 & 0xfff) * (x[lane] >> precision) + (entry >> 20);
-      const uint32_t due = next < kLowest;
-      x[lane] = next << (16 * due) | (load_word(words) & (0 - due));  // arithmetic: compilers turn ?: into a branch
-      words += 2 * due;
-      escaped |= number + 1;  // bit 8 is set by the mark only
-      symbols[i + lane] = all[index].offset + static_cast<int32_t>(number);
-    }
-    if (escaped & 0x100) {
-      for (size_t k = i; k < i + Lanes; ++k) {
-        const Table& table = all[indexes[k]];
-        if (symbols[k] == table.offset + kEscapeMark) symbols[k] = read_escape(table);
-      }
-    }
-  }
-  for (uint32_t lane = 0; lane < Lanes; ++lane) states_[lane] = x[lane];
-  words_ = words;
-  return i;
+namespace {
+
+constexpr size_t kBlock = 4096;  // symbols between two placements: their numbers stay in the first cache
+
+template <class T>
+bool put(void* symbols, size_t i, int32_t symbol) {
+  static_cast<T*>(symbols)[i] = static_cast<T>(symbol);
+  return static_cast<T>(symbol) == symbol;
 }
 
-template <class Index>
-Status Decoder::decode(const Tables& tables, Index indexes, size_t count, int32_t* symbols) {
+// False if the type cannot hold the symbol.
+bool put(MutableSymbols symbols, size_t i, int32_t symbol) {
+  switch (symbols.kind) {
+    case SymbolKind::i8: return put<int8_t>(symbols.data, i, symbol);
+    case SymbolKind::u8: return put<uint8_t>(symbols.data, i, symbol);
+    case SymbolKind::i16: return put<int16_t>(symbols.data, i, symbol);
+    case SymbolKind::u16: return put<uint16_t>(symbols.data, i, symbol);
+    default: return put<int32_t>(symbols.data, i, symbol);
+  }
+}
+
+}  // namespace
+
+// Symbols of decoded numbers, escapes from the side stream.
+void Decoder::place(const Tables& tables, Indexes indexes, const uint8_t* numbers, size_t count,
+                    MutableSymbols symbols) {
+  const bool marked = kernels_->place(numbers, count, tables.offsets.data(), tables.size(), indexes, symbols);
+  if (!marked || tables.closed) return;
+  const uint8_t* const end = numbers + count;
+  const uint8_t* mark = numbers;
+  while ((mark = static_cast<const uint8_t*>(std::memchr(mark, kEscapeMark, static_cast<size_t>(end - mark))))) {
+    const size_t i = static_cast<size_t>(mark - numbers);
+    if (!put(symbols, i, read_escape(tables.tables[indexes[i]]))) fail(Status::corrupt);
+    if (++mark == end) break;
+  }
+}
+
+// The symbols of a step that are left after whole rows; zeros after an error.
+void Decoder::decode_tail(const Tables& tables, Indexes indexes, size_t first, size_t count, MutableSymbols symbols) {
+  size_t i = first;
+  for (; i < count && status_ == Status::ok; ++i) {
+    if (!put(symbols, i, decode_one(tables, indexes[i]))) fail(Status::corrupt);
+  }
+  for (; i < count; ++i) put(symbols, i, 0);
   begin_step();
-  if (empty_ && count && status_ == Status::ok) fail(Status::truncated);
-  size_t i = 0;
-  if (status_ == Status::ok) {
-    switch (lanes_) {
-      case 1: i = decode_rows<1>(tables, indexes, count, symbols); break;
-      case 2: i = decode_rows<2>(tables, indexes, count, symbols); break;
-      case 4: i = decode_rows<4>(tables, indexes, count, symbols); break;
-      case 8: i = decode_rows<8>(tables, indexes, count, symbols); break;
-      case 16: i = decode_rows<16>(tables, indexes, count, symbols); break;
-      default: i = decode_rows<32>(tables, indexes, count, symbols); break;
+}
+
+Status Decoder::decode(const Tables& tables, Indexes indexes, size_t count, MutableSymbols symbols) {
+  Decoder* const self[2] = {this, nullptr};
+  const Indexes which[2] = {indexes, indexes};
+  const size_t counts[2] = {count, 0};
+  const MutableSymbols into[2] = {symbols, symbols};
+  decode_pair(tables, self, which, counts, into);
+  return status_;
+}
+
+void Decoder::decode_pair(const Tables& tables, Decoder* const decoders[2], const Indexes indexes[2],
+                          const size_t counts[2], const MutableSymbols symbols[2]) {
+  uint8_t numbers[2][kBlock];
+  size_t done[2] = {};
+  bool going[2];
+  for (int d = 0; d < 2; ++d) {
+    Decoder* const decoder = decoders[d];
+    going[d] = decoder && counts[d];
+    if (!decoder) continue;
+    decoder->begin_step();
+    if (decoder->empty_ && counts[d]) decoder->fail(Status::truncated);
+  }
+  while (true) {
+    Stream streams[2];
+    int of[2], active = 0;
+    for (int d = 0; d < 2; ++d) {
+      if (!going[d]) continue;
+      Decoder& decoder = *decoders[d];
+      const size_t left = counts[d] - done[d];
+      const size_t rows = (left < kBlock ? left : kBlock) / decoder.lanes_;
+      going[d] = rows && decoder.status_ == Status::ok;
+      if (!going[d]) continue;
+      streams[active] = {decoder.states_, decoder.words_, decoder.end_, indexes[d] + done[d], numbers[d], rows};
+      of[active++] = d;
+    }
+    if (!active) break;
+    const size_t wanted[2] = {streams[0].rows, streams[active - 1].rows};
+    const Kernels* kernels = decoders[of[0]]->kernels_;
+    const bool together = active == 1 || decoders[0]->lanes_ == decoders[1]->lanes_;
+    kernels->decode(decoders[of[0]]->lanes_, tables.lookup.data(), tables.precision, streams, together ? active : 1);
+    if (!together)
+      kernels->decode(decoders[of[1]]->lanes_, tables.lookup.data(), tables.precision, streams + 1, 1);
+    for (int s = 0; s < active; ++s) {
+      const int d = of[s];
+      Decoder& decoder = *decoders[d];
+      decoder.words_ = streams[s].words;
+      const size_t length = streams[s].rows * decoder.lanes_;
+      decoder.place(tables, indexes[d] + done[d], numbers[d], length, symbols[d] + done[d]);
+      done[d] += length;
+      going[d] = streams[s].rows == wanted[s];
     }
   }
-  for (; i < count && status_ == Status::ok; ++i)
-    symbols[i] = decode_one(tables, static_cast<uint32_t>(indexes[i]));
-  for (; i < count; ++i) symbols[i] = 0;
+  for (int d = 0; d < 2; ++d) {
+    if (decoders[d]) decoders[d]->decode_tail(tables, indexes[d], done[d], counts[d], symbols[d]);
+  }
+}
+
+// Moves the lane's state past its entry.
+void Decoder::take(uint32_t start, uint32_t frequency, uint32_t precision) {
+  uint32_t x = states_[lane_];
+  const uint32_t slot = x & ((1u << precision) - 1);
+  x = frequency * (x >> precision) + slot - start;
+  if (x < kLowest) {
+    uint32_t word = 0;
+    if (end_ - words_ >= 2) {
+      word = load_word(words_);
+      words_ += 2;
+    } else {
+      fail(Status::truncated);
+    }
+    x = x << 16 | word;
+  }
+  states_[lane_] = x;
+  lane_ = (lane_ + 1) & (lanes_ - 1);
+}
+
+namespace {
+
+// Columns whose sum of frequencies is at most the slot, less one: the entry that holds it.
+size_t find_entry(const uint16_t* row, size_t columns, uint32_t slot) {
+  size_t below = 0;
+  for (size_t j = 1; j < columns; ++j) below += row[j] <= slot;
+  return below;
+}
+
+// The same by halving, for long rows.
+size_t search_entry(const uint16_t* row, size_t columns, uint32_t slot) {
+  size_t low = 0, high = columns - 1;
+  while (high - low > 1) {
+    const size_t middle = (low + high) / 2;
+    (row[middle] <= slot ? low : high) = middle;
+  }
+  return low;
+}
+
+void check_direct(uint32_t precision) {
+  if (precision < 1 || precision > kMaxDirectPrecision) throw std::invalid_argument("precision must be 1 to 15 bits");
+}
+
+}  // namespace
+
+Status Decoder::decode_direct(const uint16_t* cumulative, size_t columns, size_t count, uint32_t precision,
+                              int32_t* numbers) {
+  check_direct(precision);
+  if (columns < 2) throw std::invalid_argument("a row of cumulative frequencies needs two columns at least");
+  begin_step();
+  if (empty_ && count) fail(Status::truncated);
+  size_t i = 0;
+  for (; i < count && status_ == Status::ok; ++i) {
+    const uint16_t* row = cumulative + i * columns;
+    const uint32_t slot = states_[lane_] & ((1u << precision) - 1);
+    const size_t number = columns <= 128 ? find_entry(row, columns, slot) : search_entry(row, columns, slot);
+    if (number + 1 >= columns || row[number] > slot || row[number + 1] <= slot || row[number + 1] > 1u << precision)
+      throw std::invalid_argument("a row of cumulative frequencies does not rise from 0 to 2^precision");
+    numbers[i] = static_cast<int32_t>(number);
+    take(row[number], uint32_t{row[number + 1]} - row[number], precision);
+  }
+  for (; i < count; ++i) numbers[i] = 0;
   begin_step();
   return status_;
 }
 
-template Status Decoder::decode(const Tables&, Same, size_t, int32_t*);
-template Status Decoder::decode(const Tables&, const uint8_t*, size_t, int32_t*);
-template Status Decoder::decode(const Tables&, const uint16_t*, size_t, int32_t*);
-template Status Decoder::decode(const Tables&, const int32_t*, size_t, int32_t*);
+void Decoder::peek(size_t count, uint32_t precision, uint32_t* slots) const {
+  check_direct(precision);
+  if (count > lanes_) throw std::invalid_argument("there are fewer lanes than slots asked for");
+  for (size_t i = 0; i < count; ++i)
+    slots[i] = states_[(lane_ + i) & (lanes_ - 1)] & ((1u << precision) - 1);
+}
+
+Status Decoder::advance(const uint32_t* starts, const uint32_t* frequencies, size_t count, uint32_t precision) {
+  check_direct(precision);
+  if (count > lanes_) throw std::invalid_argument("there are fewer lanes than entries given");
+  if (empty_ && count) fail(Status::truncated);
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t slot = states_[(lane_ + i) & (lanes_ - 1)] & ((1u << precision) - 1);
+    if (empty_) break;
+    if (slot < starts[i] || slot - starts[i] >= frequencies[i] || uint64_t{starts[i]} + frequencies[i] > 1u << precision)
+      throw std::invalid_argument("an entry does not hold its slot");
+  }
+  for (size_t i = 0; i < count && status_ == Status::ok; ++i) take(starts[i], frequencies[i], precision);
+  return status_;
+}
 
 Status Decoder::finish() {
   if (status_ != Status::ok || empty_) return status_;

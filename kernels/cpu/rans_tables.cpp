@@ -2,30 +2,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "checksum.hpp"
 #include "rans.hpp"
 
 namespace siglum::rans {
 namespace {
-
-unsigned bit_length(uint32_t value) {
-  unsigned length = 0;
-  while (value >> length) ++length;
-  return length;
-}
-
-// log2 in 1/256, by repeated squaring of the mantissa: integers only, so that every machine chooses the same lanes.
-uint32_t log2_256(uint32_t value) {
-  const unsigned whole = bit_length(value) - 1;
-  uint64_t mantissa = uint64_t{value} << (31 - whole);  // in [2^31, 2^32)
-  uint32_t result = whole;
-  for (int bit = 0; bit < 8; ++bit) {
-    mantissa = mantissa * mantissa >> 31;
-    const uint32_t carry = static_cast<uint32_t>(mantissa >> 32);
-    mantissa >>= carry;
-    result = result << 1 | carry;
-  }
-  return result;
-}
 
 // Division by multiplication with a rounded-up reciprocal (Granlund & Montgomery 1994), exact for every x < 2^31.
 uint64_t encoder_entry(uint32_t frequency, uint32_t start, uint32_t precision) {
@@ -41,14 +22,43 @@ uint64_t encoder_entry(uint32_t frequency, uint32_t start, uint32_t precision) {
   return reciprocal << 32 | shift << 25 | bias << 12 | frequency;
 }
 
+// 0 of none: there is always a table 0. Negative numbers count as large ones.
+template <class T>
+uint32_t largest(const T* values, size_t count) {
+  T result = 0;
+  for (size_t i = 0; i < count; ++i) result = values[i] > result ? values[i] : result;
+  return result;
+}
+
 }  // namespace
 
+unsigned bit_length(uint32_t value) {
+  unsigned length = 0;
+  while (value >> length) ++length;
+  return length;
+}
+
+// By repeated squaring of the mantissa.
+uint32_t log2_256(uint32_t value) {
+  const unsigned whole = bit_length(value) - 1;
+  uint64_t mantissa = uint64_t{value} << (31 - whole);  // in [2^31, 2^32)
+  uint32_t result = whole;
+  for (int bit = 0; bit < 8; ++bit) {
+    mantissa = mantissa * mantissa >> 31;
+    const uint32_t carry = static_cast<uint32_t>(mantissa >> 32);
+    mantissa >>= carry;
+    result = result << 1 | carry;
+  }
+  return result;
+}
+
 Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* sizes, const int32_t* offsets,
-                     size_t count, uint32_t precision) {
+                     size_t count, uint32_t precision, bool closed) {
   if (precision < 1 || precision > kMaxPrecision) throw std::invalid_argument("precision must be 1 to 12 bits");
   if (count < 1 || count > kMaxTables) throw std::invalid_argument("there must be 1 to 65536 tables");
   Tables result;
   result.precision = precision;
+  result.closed = closed;
   const uint32_t whole = 1u << precision;
   size_t used = 0;
   for (size_t t = 0; t < count; ++t) {  // all checks before the large allocations
@@ -70,15 +80,22 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
   result.tables.reserve(count);
   result.entries.reserve(total);
   result.costs.reserve(total);
+  result.offsets.assign(offsets, offsets + count);
+  result.ranges.reserve(count);
   result.lookup.resize(count << precision);
+  int32_t lowest = kMaxOffset, highest = -kMaxOffset;
   uint32_t* slot = result.lookup.data();
   for (size_t t = 0; t < count; ++t) {
     const unsigned length = bit_length(sizes[t]);
-    const uint32_t last = sizes[t] - 1;
-    result.tables.push_back(
-        {offsets[t], last, static_cast<uint32_t>(result.entries.size()), length > 4 ? length - 4 : 0});
+    const uint32_t last = closed ? sizes[t] : sizes[t] - 1;
+    const uint32_t first = static_cast<uint32_t>(result.entries.size());
+    result.tables.push_back({offsets[t], last, first, length > 4 ? length - 4 : 0});
+    result.ranges.push_back(first << 8 | (last - 1));
+    const int32_t top = offsets[t] + static_cast<int32_t>(last) - 1;
+    lowest = offsets[t] < lowest ? offsets[t] : lowest;
+    highest = top > highest ? top : highest;
     uint32_t start = 0;
-    for (uint32_t j = 0; j <= last; ++j) {
+    for (uint32_t j = 0; j < sizes[t]; ++j) {
       const uint32_t frequency = *frequencies++;
       result.entries.push_back(encoder_entry(frequency, start, precision));
       result.costs.push_back(static_cast<uint16_t>(256 * precision - log2_256(frequency)));
@@ -87,26 +104,29 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
       start += frequency;
     }
   }
+  std::vector<uint8_t> bytes = {static_cast<uint8_t>(precision), closed};
+  for (size_t t = 0; t < count; ++t) {
+    for (const uint32_t value : {static_cast<uint32_t>(offsets[t]), sizes[t]}) {
+      for (int k = 0; k < 4; ++k) bytes.push_back(static_cast<uint8_t>(value >> (8 * k)));
+    }
+  }
+  for (const uint64_t entry : result.entries) {
+    bytes.push_back(static_cast<uint8_t>(entry));
+    bytes.push_back(static_cast<uint8_t>(entry >> 8 & 15));
+  }
+  result.fingerprint = crc32c(bytes.data(), bytes.size());
+  result.lowest = lowest;
+  result.highest = highest;
   return result;
 }
 
-template <class Index>
-bool valid_indexes(const Tables& tables, Index indexes, size_t count) {
-  uint32_t largest = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t index = static_cast<uint32_t>(indexes[i]);
-    largest = index > largest ? index : largest;
+bool valid_indexes(const Tables& tables, Indexes indexes, size_t count) {
+  switch (indexes.kind) {
+    case IndexKind::same: return indexes.same < tables.size();
+    case IndexKind::u8: return largest(static_cast<const uint8_t*>(indexes.data), count) < tables.size();
+    case IndexKind::u16: return largest(static_cast<const uint16_t*>(indexes.data), count) < tables.size();
+    default: return largest(static_cast<const uint32_t*>(indexes.data), count) < tables.size();
   }
-  return count == 0 || largest < tables.size();
 }
-
-template <>
-bool valid_indexes(const Tables& tables, Same same, size_t) {
-  return same.index < tables.size();
-}
-
-template bool valid_indexes(const Tables&, const uint8_t*, size_t);
-template bool valid_indexes(const Tables&, const uint16_t*, size_t);
-template bool valid_indexes(const Tables&, const int32_t*, size_t);
 
 }  // namespace siglum::rans

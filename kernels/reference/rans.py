@@ -16,6 +16,7 @@ from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
 
 LOWEST = 1 << 15
 STATE_BITS = 31
+EXPONENT_BITS = 4
 
 
 class BitWriter:
@@ -117,10 +118,13 @@ def encode(steps: Sequence[tuple[NDArray[np.int32], Any, Any]], lanes: int) -> b
             states[: len(f)] = (x // f << np.uint64(precision)) + x % f + c
 
     packed = BitWriter()
-    for state in states.tolist():
-        packed.put(state, STATE_BITS)
+    exponents = [state.bit_length() - 16 for state in states.tolist()]
+    for exponent in exponents[1:]:
+        packed.put(exponent, EXPONENT_BITS)
+    for state, exponent in zip(states.tolist(), exponents, strict=True):
+        packed.put(state - (LOWEST << exponent), 15 + exponent)
     side = escapes.to_bytes()
-    head = bytearray([lanes.bit_length() - 1 | (8 if side else 0)])
+    head = bytearray([lanes.bit_length() - 1 | (8 if side else 0) | exponents[0] << 4])
     if side:
         rest = len(side)
         while rest >= 128:
@@ -136,20 +140,23 @@ class Decoder:
     def __init__(self, data: bytes) -> None:
         if not data:
             raise Truncated("the coded chunk is empty: the file is cut off or damaged")
-        if data[0] & 0xF0 or data[0] & 7 > 5:
+        if data[0] & 7 > 5:
             raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
         self.empty = data == b"\0"
         lanes = 1 << (data[0] & 7)
         side, position = 0, 1
         if data[0] & 8:
             side, position = _varint(data)
-        stop = position + (STATE_BITS * lanes + 7) // 8
-        if not self.empty and stop + side > len(data):
-            raise Truncated("the coded chunk ends too early: the file is cut off or damaged")
-        packed = BitReader(data[position:stop])
-        states = [LOWEST if self.empty else packed.take(STATE_BITS) for _ in range(lanes)]
-        if min(states) < LOWEST or packed.value or (not self.empty and (len(data) - side - stop) % 2):
-            raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
+        states = [LOWEST] * lanes
+        stop = position
+        if not self.empty:
+            packed = BitReader(data[position : max(position, len(data) - side)])
+            exponents = [data[0] >> 4] + [packed.take(EXPONENT_BITS) for _ in range(lanes - 1)]
+            states = [(LOWEST << exponent) + packed.take(15 + exponent) for exponent in exponents]
+            padding = packed.take(packed.left % 8)
+            stop = len(data) - side - packed.left // 8
+            if padding or packed.left // 8 % 2:
+                raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
         self.states = np.array(states, dtype=np.uint64)
         self.words = np.frombuffer(data[stop : len(data) - side], dtype="<u2").astype(np.uint64)
         self.position = 0

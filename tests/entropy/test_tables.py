@@ -73,6 +73,7 @@ def test_native_tables_check_for_themselves():
             np.array(sizes, np.uint32),
             np.array(offsets, np.int32),
             precision,
+            False,
         )
 
     assert len(build([2048, 2048], [2], [0])) == 1
