@@ -118,7 +118,9 @@ def run(
     everyone = [*own_coders(), *peer_coders()]
     for task, few in chosen:
         progress(f"{task.name}, {task.count} symbols")
-        yield from _measure(task, [coder for coder in everyone if coder.every_size or not few], repeats, seconds)
+        yield from _measure(
+            task, [coder for coder in everyone if coder.every_size or not few], repeats, seconds
+        )
 
 
 class _Turns:
@@ -165,7 +167,9 @@ def _measure(task: Task, coders: Sequence[Coder], repeats: int, seconds: float) 
         except Absent as error:
             table[place] = _row(task, coder, note=str(error))
         except FAILURES as error:
-            table[place] = _row(task, coder, note=f"failed: {str(error).splitlines()[0] if str(error) else error!r}")
+            table[place] = _row(
+                task, coder, note=f"failed: {str(error).splitlines()[0] if str(error) else error!r}"
+            )
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,7 @@ def _one_chunk(task: Task, lanes: int | None = None) -> Ready:
 
 
 def _precise(task: Task) -> Ready:
-    from siglum.entropy import precise
-
+    precise = importlib.import_module("siglum.entropy.precise")
     kept = [np.flatnonzero(row >= 2.0**-26) for row in task.mass]
     tables = precise.PreciseTables.from_pmf(
         [row[places] for row, places in zip(task.mass, kept, strict=True)],
@@ -163,4 +163,6 @@ def _triton(task: Task) -> Ready:
         torch.cuda.synchronize()
         return decoded
 
-    return Ready(encode, decode, lambda payloads: int(payloads.data.numel()), lambda decoded: decoded.cpu().numpy())
+    return Ready(
+        encode, decode, lambda payloads: int(payloads.data.numel()), lambda decoded: decoded.cpu().numpy()
+    )

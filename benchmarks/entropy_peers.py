@@ -23,13 +23,18 @@ def peer_coders() -> list[Coder]:
         for model in ("Categorical", "QuantizedGaussian")
     ]
     coders += [
-        Coder("compressai", "lists ready", lambda task: _compressai(task, True), "compressai", every_size=True),
+        Coder(
+            "compressai", "lists ready", lambda task: _compressai(task, True), "compressai", every_size=True
+        ),
         Coder("compressai", "NumPy in and out", lambda task: _compressai(task, False), "compressai"),
         Coder("torch_ans", "rans64, 4 interleaved, 15 bits", _torch_ans("rans64", 4, 15), "torch-ans"),
-        Coder("torch_ans", "rans32_16, 32 interleaved, 12 bits", _torch_ans("rans32_16", 32, 12), "torch-ans"),
+        Coder(
+            "torch_ans", "rans32_16, 32 interleaved, 12 bits", _torch_ans("rans32_16", 32, 12), "torch-ans"
+        ),
     ]
     coders += [
-        Coder("zstd", f"level {level}", _zstd(level), "zstandard", every_size=level == -1) for level in (-1, 1, 3)
+        Coder("zstd", f"level {level}", _zstd(level), "zstandard", every_size=level == -1)
+        for level in (-1, 1, 3)
     ]
     return [*coders, Coder("memcpy", "", _memcpy, "numpy", every_size=True)]
 
@@ -46,15 +51,16 @@ def _constriction(kind: str, model: str) -> Any:
         if (model == "Categorical") != (task.scales is None):
             return None
         stream = _load("constriction").stream
+        parameters: tuple[Any, ...] = ()
         if task.scales is None:
             family = stream.model.Categorical(task.mass[0], perfect=False)
-            symbols, parameters = task.int32 - np.int32(task.first), ()
+            symbols = task.int32 - np.int32(task.first)
         else:
             reach = -task.first
             family, symbols = stream.model.QuantizedGaussian(-reach, reach), task.int32
             spread = task.scales[task.indexes]
             parameters = (np.zeros(task.count), spread)
-        size = task.count if not parameters else parameters  # what the decoder takes
+        sizes = parameters or (task.count,)  # what the decoder takes
 
         def encode() -> Any:
             if kind == "ANS":
@@ -67,7 +73,7 @@ def _constriction(kind: str, model: str) -> Any:
 
         def decode(words: Any) -> Any:
             coder = stream.stack.AnsCoder(words) if kind == "ANS" else stream.queue.RangeDecoder(words)
-            return coder.decode(family, *(size if parameters else (size,)))
+            return coder.decode(family, *sizes)
 
         shift = task.first if task.scales is None else 0
         return Ready(encode, decode, lambda words: int(words.nbytes), lambda found: found + shift)
@@ -140,10 +146,14 @@ def _torch_ans(implementation: str, interleaves: int, precision: int) -> Any:
             row[: len(places)] = source[places]
         offsets = [int(places[0]) + task.first for places in kept]
         coder.init_params(
-            torch.from_numpy(mass), torch.tensor(widths, dtype=torch.int32), torch.tensor(offsets, dtype=torch.int32)
+            torch.from_numpy(mass),
+            torch.tensor(widths, dtype=torch.int32),
+            torch.tensor(offsets, dtype=torch.int32),
         )
         symbols = torch.from_numpy(task.int32)[None]
-        numbers = np.zeros(task.count, dtype=np.int32) if task.indexes is None else task.indexes.astype(np.int32)
+        numbers = (
+            np.zeros(task.count, dtype=np.int32) if task.indexes is None else task.indexes.astype(np.int32)
+        )
         which = torch.from_numpy(numbers)[None]
         return Ready(
             lambda: coder.encode_with_indexes(symbols, which),
@@ -177,4 +187,6 @@ def _memcpy(task: Task) -> Ready:
         np.copyto(target, source)
         return target
 
-    return Ready(lambda: copy(there, task.symbols), lambda data: copy(back, data), lambda data: int(data.nbytes))
+    return Ready(
+        lambda: copy(there, task.symbols), lambda data: copy(back, data), lambda data: int(data.nbytes)
+    )

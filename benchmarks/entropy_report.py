@@ -8,7 +8,9 @@ from itertools import groupby
 
 from siglum.benchmarks.entropy import Row
 
-HEAD = "coder         settings                            version   encode    decode    bits/sym  over entropy"
+HEAD = (
+    "coder         settings                            version   encode    decode    bits/sym  over entropy"
+)
 UNITS = "                                                            Msym/s    Msym/s              %"
 
 
@@ -75,7 +77,9 @@ def bars(rows: Sequence[Row]) -> Iterator[Bar]:
         return ordered[-1 if longest else 0] if ordered else None
 
     def ratio(own: Row, other: Row | None, what: str, bound: float, encoding: bool = False) -> Iterator[Bar]:
-        same = [row for row in rows if other is not None and (row.task, row.symbols) == (own.task, own.symbols)]
+        same = [
+            row for row in rows if other is not None and (row.task, row.symbols) == (own.task, own.symbols)
+        ]
         for row in same:
             if other is not None and (row.coder, row.settings) == (other.coder, other.settings):
                 ours, theirs = (
@@ -109,12 +113,16 @@ def bars(rows: Sequence[Row]) -> Iterator[Bar]:
         lone = find(task, "siglum", "Encoder, 1 lane", longest=False)
         if lone is not None and lone.symbols <= 1000:
             fixed = (lone.bytes or 0) - (lone.table_bits or 0) / 8
-            yield Bar(f"{task}, {lone.symbols:,} symbols: beyond the entropy", fixed, 4, "bytes", at_most=True)
+            yield Bar(
+                f"{task}, {lone.symbols:,} symbols: beyond the entropy", fixed, 4, "bytes", at_most=True
+            )
     for row in rows:
         if row.settings == "precise" and row.over_percent is not None:
             yield Bar(f"{row.task}: precise, over entropy", row.over_percent, 0.01, "%", at_most=True)
     for row in rows:
-        own = next((r for r in rows if (r.task, r.symbols, r.settings) == (row.task, row.symbols, "compress")), None)
+        own = next(
+            (r for r in rows if (r.task, r.symbols, r.settings) == (row.task, row.symbols, "compress")), None
+        )
         if row.threads == 2 and row.coder == "siglum" and row.decode_msps and own and own.decode_msps:
             yield Bar(f"{row.task}: 2 threads by 1, decode", row.decode_msps / own.decode_msps, 1, "x")
 
@@ -132,5 +140,7 @@ def verdicts(found: Iterable[Bar]) -> str:
 def _of_size(rows: Sequence[Row], task: str, settings: str) -> Row | None:
     """The row of the full comparison, in which all coders took part."""
     full = {(row.task, row.symbols) for row in rows if row.settings == "precise"}
-    found = (row for row in rows if row.task == task and row.settings == settings and row.decode_msps is not None)
+    found = (
+        row for row in rows if row.task == task and row.settings == settings and row.decode_msps is not None
+    )
     return next((row for row in found if (row.task, row.symbols) in full), None)

@@ -72,9 +72,16 @@ def image(
 
 
 @bench.command(short_help="Measure entropy coders.")
-@click.option("--quick", is_flag=True, help="A quarter of the symbols and fewer sizes, in less than a minute.")
 @click.option(
-    "--repeats", type=click.IntRange(1), default=25, show_default=True, metavar="N", help="Turns of each coder."
+    "--quick", is_flag=True, help="A quarter of the symbols and fewer sizes, in less than a minute."
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=25,
+    show_default=True,
+    metavar="N",
+    help="Turns of each coder.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the symbols.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a coder and task on stdout.")

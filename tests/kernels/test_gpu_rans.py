@@ -104,6 +104,16 @@ def test_one_table_of_bytes(source):
     both_ways(symbols, tables, 0, 256, 32, torch.uint8)
 
 
+def test_closed_tables_have_all_bytes():
+    rng = np.random.default_rng(7)
+    symbols = rng.integers(0, 256, 500).astype(np.uint8)
+    tables = Tables.from_pmf([rng.gamma(1.0, size=256) + 0.01] * 2, [0, 0], closed=True)
+    both_ways(symbols, tables, 1, 256, 32, torch.uint8)
+    both_ways(symbols, tables, rng.integers(0, 2, 500).astype(np.uint8), 256, 32, torch.uint8)
+    with pytest.raises(UsageError, match="no escape"):
+        gpu.encode_chunks(torch.tensor([3, 256], dtype=torch.int32), tables)
+
+
 def test_escapes_near_and_far():
     symbols, indexes = gaussian(400, 3)
     places = np.random.default_rng(3).choice(400, 30, replace=False)
