@@ -74,6 +74,8 @@ def own_coders() -> list[Coder]:
         Coder("siglum", "Encoder, 1 lane", _one_lane, every_size=True),
     ]
     for isa in dispatch.available_isas():
+        if isa == dispatch.isa():
+            continue  # the first row
         coders.append(Coder("siglum", f"compress, {isa}", lambda task: _framed(task, 1), isa=isa))
     coders.append(Coder("siglum", "compress, 2 threads", lambda task: _framed(task, 2), threads=2))
     coders.append(Coder("siglum", "precise", _precise))

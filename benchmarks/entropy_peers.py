@@ -11,6 +11,7 @@ import numpy as np
 
 from siglum.benchmarks.entropy_coders import Absent, Coder, Ready
 from siglum.benchmarks.entropy_sources import Task
+from siglum.entropy.tables import normalise
 
 _COMPRESSAI_PRECISION = 16
 
@@ -32,10 +33,8 @@ def peer_coders() -> list[Coder]:
             "torch_ans", "rans32_16, 32 interleaved, 12 bits", _torch_ans("rans32_16", 32, 12), "torch-ans"
         ),
     ]
-    coders += [
-        Coder("zstd", f"level {level}", _zstd(level), "zstandard", every_size=level == -1)
-        for level in (-1, 1, 3)
-    ]
+    for level, settings in ((1, "level 1 (zstd -1)"), (3, "level 3"), (-1, "level -1 (zstd --fast=1)")):
+        coders.append(Coder("zstd", settings, _zstd(level), "zstandard", every_size=level == 1))
     return [*coders, Coder("memcpy", "", _memcpy, "numpy", every_size=True)]
 
 
@@ -133,23 +132,14 @@ def _torch_ans(implementation: str, interleaves: int, precision: int) -> Any:
         import torch
 
         torch.set_num_threads(1)
-        coder = interface(
-            impl=implementation,
-            num_interleaves=interleaves,
-            freq_precision=precision,
-            inverse_cdf_precision="auto",
-        )
-        kept = [np.flatnonzero(row >= 0.25 / 2**precision) for row in task.mass]
-        widths = [len(places) for places in kept]
-        mass = np.zeros((len(kept), max(widths)), dtype=np.float32)
-        for row, places, source in zip(mass, kept, task.mass, strict=True):
-            row[: len(places)] = source[places]
-        offsets = [int(places[0]) + task.first for places in kept]
-        coder.init_params(
-            torch.from_numpy(mass),
-            torch.tensor(widths, dtype=torch.int32),
-            torch.tensor(offsets, dtype=torch.int32),
-        )
+        options = {"impl": implementation, "num_interleaves": interleaves, "freq_precision": precision}
+        if task.indexes is None:
+            coder = interface(**options, inverse_cdf_precision="auto")
+            row = torch.from_numpy(task.mass.astype(np.float32))
+            coder.init_params(row, torch.tensor([row.shape[1]]), torch.tensor([task.first]))
+        else:  # `init_params` takes only rows of one length, and only it builds its lookup
+            coder = interface(**options)
+            coder.set_cdfs(*map(torch.from_numpy, _ragged(task, precision)))
         symbols = torch.from_numpy(task.int32)[None]
         numbers = (
             np.zeros(task.count, dtype=np.int32) if task.indexes is None else task.indexes.astype(np.int32)
@@ -162,6 +152,20 @@ def _torch_ans(implementation: str, interleaves: int, precision: int) -> Any:
         )
 
     return prepare
+
+
+def _ragged(task: Task, precision: int) -> tuple[Any, Any, Any]:
+    """Cumulative frequencies with the escape last in rows filled up, their lengths, the first symbols."""
+    rows, firsts = [], []
+    for row in task.mass:
+        kept = np.flatnonzero(row >= 0.25 / 2**precision)
+        tail = max(1.0 - float(row[kept].sum()), 1e-9)
+        weights = [round(float(p) * 2**32) for p in [*row[kept], tail]]
+        rows.append([0, *np.cumsum(normalise(weights, precision)).tolist()])
+        firsts.append(int(kept[0]) + task.first)
+    longest = max(map(len, rows))
+    filled = np.array([row + [1 << precision] * (longest - len(row)) for row in rows], dtype=np.int32)
+    return filled, np.array([len(row) for row in rows], dtype=np.int32), np.array(firsts, dtype=np.int32)
 
 
 def _zstd(level: int) -> Any:
