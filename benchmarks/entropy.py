@@ -170,9 +170,8 @@ def _measure(task: Task, coders: Sequence[Coder], repeats: int, seconds: float) 
         except Absent as error:
             table[place] = _row(task, coder, note=str(error))
         except FAILURES as error:
-            table[place] = _row(
-                task, coder, note=f"failed: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
+            reason = (str(error) or repr(error)).splitlines()[0]
+            table[place] = _row(task, coder, note=f"failed: {reason}")
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -119,7 +119,10 @@ def _one_chunk(task: Task, lanes: int | None = None) -> Ready:
 
 
 def _precise(task: Task) -> Ready:
-    precise = importlib.import_module("siglum.entropy.precise")
+    try:
+        precise = importlib.import_module("siglum.entropy.precise")
+    except ImportError as error:
+        raise Absent("not installed") from error
     kept = [np.flatnonzero(row >= 2.0**-26) for row in task.mass]
     tables = precise.PreciseTables.from_pmf(
         [row[places] for row, places in zip(task.mass, kept, strict=True)],

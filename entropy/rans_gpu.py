@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from siglum.entropy import frames
-from siglum.entropy.rans import as_bytes
+from siglum.entropy.arrays import as_bytes
 from siglum.entropy.tables import Tables
 from siglum.errors import ChecksumMismatch, LimitExceeded, UsageError
 from siglum.kernels.checksum import crc32c

@@ -6,6 +6,8 @@ namespace nb = nanobind;
 void register_checksum(nb::module_& m);         // checksum_bindings.cpp
 void register_rans(nb::module_& m);             // rans_bindings.cpp
 void register_integer_network(nb::module_& m);  // integer_network_bindings.cpp
+void register_float_network(nb::module_& m);    // float_network_bindings.cpp
+void register_latents(nb::module_& m);          // latents_bindings.cpp
 void register_lossless(nb::module_& m);         // lossless_bindings.cpp
 
 NB_MODULE(_native, m) {
@@ -13,5 +15,7 @@ NB_MODULE(_native, m) {
   register_checksum(m);
   register_rans(m);
   register_integer_network(m);
+  register_float_network(m);
+  register_latents(m);
   register_lossless(m);
 }

@@ -94,7 +94,7 @@ def test_no_speed_without_the_symbols(monkeypatch):
 
 def test_the_command(monkeypatch):
     tasks = entropy.tasks
-    monkeypatch.setattr(entropy, "tasks", lambda quick, seed: tasks(quick, seed, scale=0.001))
+    monkeypatch.setattr(entropy, "tasks", lambda quick, seed: tasks(quick, seed, scale=0.002))
     result = CliRunner().invoke(main, ["bench", "entropy", "--quick", "--repeats", "1"])
     assert result.exit_code == 0, result.output
     assert "64 Gaussian tables" in result.output
