@@ -13,7 +13,7 @@
 
 namespace siglum::float_network {
 
-// The variant of that name ("scalar", "avx2", "avx512"), or nullptr where the CPU or the build lacks it.
+// The variant of that name ("scalar", "neon", "avx2", "avx512"), or nullptr where the CPU or the build lacks it.
 const Kernels* find_kernels(const char* isa);
 // Products of bfloat16 where that variant, the CPU and the build have them, or nullptr.
 RoundedProducts find_rounded(const char* isa);

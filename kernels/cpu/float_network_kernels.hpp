@@ -57,6 +57,7 @@ constexpr std::size_t max_rounded_rows = 4096;
 // nullptr where the compiler or the target has no such instructions.
 RoundedProducts bf16_products();
 const Kernels* scalar_kernels();
+const Kernels* neon_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 
