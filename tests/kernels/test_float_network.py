@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +249,23 @@ def test_what_does_not_fit_is_refused() -> None:
             network(x, out=np.empty(shape, np.float32), top=top, left=left)
     with pytest.raises(ValueError, match="cut"):
         FloatNetwork([pointwise(random, 16, 8, grid="down")], 4)(x)
+
+
+@pytest.mark.slow
+def test_neon_under_an_emulator(tmp_path: Path) -> None:
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not compiler or not emulator:
+        pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user-static")
+    kernels = Path(__file__).parents[2] / "kernels" / "cpu"
+    sources = [path for path in kernels.glob("float_network*.cpp") if not path.stem.endswith("bindings")]
+    check = Path(__file__).parents[1] / "native" / "float_network_check.cpp"
+    command = [compiler, "-static", "-std=c++17", "-O2", f"-I{kernels}", "-pthread", "-o", tmp_path / "check"]
+    subprocess.run([*command, *sources, kernels / "isa.cpp", check], check=True, timeout=300)
+    done = subprocess.run(
+        [emulator, tmp_path / "check"], capture_output=True, text=True, timeout=240, check=True
+    )
+    assert "scalar neon" in done.stdout
 
 
 def test_the_oracle_is_torchs_network() -> None:
