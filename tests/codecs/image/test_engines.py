@@ -88,13 +88,18 @@ run("decode", f"{folder}/a.sgl", "-o", f"{folder}/a.png")
 run("verify", f"{folder}/a.sgl")
 run("compare", f"{folder}/a.sgl", photo)
 run("info", f"{folder}/a.sgl")
+assert main(["train", "image", "--data", folder, "--out", f"{folder}/run"], standalone_mode=False) == 1
+assert main(["decode", f"{folder}/a.sgl", "-f", "--engine", "torch"], standalone_mode=False) == 1
 for name in ("torch", "constriction", "siglum.codecs.image.torch_engine", "siglum.codecs.image.transform"):
     assert sys.modules.get(name) is None, name
 """
 
 
 def test_pictures_need_no_torch(tmp_path: Path, photo_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), str(photo_path)], check=True, timeout=120)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(photo_path)]
+    done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    wanting = [line for line in done.stderr.splitlines() if "pip install 'siglum[train]'" in line]
+    assert len(wanting) == 2 and wanting[0].startswith("codec: training needs torch")
 
 
 def test_weights_of_another_preset_are_refused() -> None:
