@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import thread_time
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ from siglum.entropy.multivariate import MultivariateGaussian
 from siglum.errors import SiglumError
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True)
+class Result:
     """One line of the table."""
 
     what: str
@@ -133,9 +135,7 @@ def predicted(count: int, repeats: int, d: int) -> Result:
     model = MultivariateGaussian(np.zeros(d, int), np.zeros(d * (d - 1) // 2, int), np.zeros(d, int))
     coded = np.rint(rng.standard_normal((n, d)) * GAUSSIAN_SCALES[scales]).astype(np.int32)
     values = np.asfortranarray(model.values(coded, (mean, factors, scales)))
-    return measure(
-        f"multivariate, d {d}, real, predicted", model, values, (mean, factors, scales), repeats
-    )
+    return measure(f"multivariate, d {d}, real, predicted", model, values, (mean, factors, scales), repeats)
 
 
 def codebook(count: int, repeats: int, words: int, d: int, ratio: float, refine: float | None) -> Result:
@@ -162,11 +162,11 @@ def codebook(count: int, repeats: int, words: int, d: int, ratio: float, refine:
             ours = model.probabilities((context[0][part], context[1][part]))
             entropy = float(-(exact * np.log2(exact + 1e-300)).sum())
             divergence = float((exact * np.log2((exact + 1e-300) / ours)).sum())
-    note = f"KL {100 * divergence / entropy:.2f} % of {entropy / checked:.2f} bit; {np.log2(words):.0f} nominal"
-    kind = "all summed" if refine is None else f"refine {refine:g}"
-    return measure(
-        f"codebook, K {words}, d {d}, sigma {ratio}, {kind}", model, codes, context, repeats, note
+    note = (
+        f"KL {100 * divergence / entropy:.2f} % of {entropy / checked:.2f} bit; {np.log2(words):.0f} nominal"
     )
+    kind = "all summed" if refine is None else f"refine {refine:g}"
+    return measure(f"codebook, K {words}, d {d}, sigma {ratio}, {kind}", model, codes, context, repeats, note)
 
 
 def mixture(count: int, repeats: int) -> Result:
@@ -176,9 +176,13 @@ def mixture(count: int, repeats: int) -> Result:
     means = rng.integers(-200, 200, (count, 3)).astype(np.int32)
     scales = rng.integers(20, 40, (count, 3)).astype(np.uint8)
     which = rng.integers(0, 3, (count, 1))
-    centre, spread = (np.take_along_axis(part, which, 1)[:, 0] for part in (means / 16, GAUSSIAN_SCALES[scales]))
+    centre, spread = (
+        np.take_along_axis(part, which, 1)[:, 0] for part in (means / 16, GAUSSIAN_SCALES[scales])
+    )
     symbols = np.rint(rng.normal(centre, spread)).astype(np.int32)
-    return measure("mixture of 3", GaussianMixture([1], [0], [30]), symbols, (weights, means, scales), repeats)
+    return measure(
+        "mixture of 3", GaussianMixture([1], [0], [30]), symbols, (weights, means, scales), repeats
+    )
 
 
 def results(count: int, repeats: int) -> list[Result]:

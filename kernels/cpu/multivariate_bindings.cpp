@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "isa.hpp"
 #include "multivariate.hpp"
 
 namespace nb = nanobind;
@@ -18,17 +19,11 @@ using Array = nb::ndarray<T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 using Parameters = Array<const int32_t, 2>;
 
 const mv::Kernels* require_kernels(const std::string& isa) {
-  const mv::Kernels* kernels = nullptr;
-  if (isa == "scalar") kernels = mv::scalar_kernels();
-#if defined(__x86_64__) || defined(__i386__)
-  if (isa == "avx2" && __builtin_cpu_supports("avx2")) kernels = mv::avx2_kernels();
-  if (isa == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    kernels = mv::avx512_kernels();
-  }
-#endif
-  if (!kernels) throw std::invalid_argument("this CPU or this build has no " + isa);
+  if (!siglum::cpu_has(isa.c_str())) throw std::invalid_argument("this CPU has no " + isa);
+  const mv::Kernels* kernels = isa == "avx2"     ? mv::avx2_kernels()
+                               : isa == "avx512" ? mv::avx512_kernels()
+                                                 : mv::scalar_kernels();
+  if (!kernels) throw std::invalid_argument("this build has no " + isa);
   return kernels;
 }
 

@@ -24,10 +24,10 @@ def prior(rng: np.random.Generator, d: int, n: int, each: bool, size: int) -> tu
 
 
 @settings(deadline=None, max_examples=40)
-@given(DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1, 3]), ISAS)
-def test_real_kernels_equal_the_oracle(
-    d: int, n: int, seed: int, each: bool, threads: int, isa: str
-) -> None:
+@given(
+    DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1, 3]), ISAS
+)
+def test_real_kernels_equal_the_oracle(d: int, n: int, seed: int, each: bool, threads: int, isa: str) -> None:
     rng = np.random.default_rng(seed)
     mean, factors = prior(rng, d, n, each, 2**17)
     values = rng.normal(size=(d, n)) * 50
