@@ -9,7 +9,7 @@
 namespace siglum::codebook {
 namespace {
 
-constexpr int32_t kPaddingBias = -(1 << 29);  // a weight of zero beside any real entry
+constexpr int32_t kPaddingBias = -(1 << 30);  // beyond every real entry, whatever its energy: a weight of zero
 constexpr int32_t kMaxBias = 1 << 20;
 constexpr size_t kPerThread = 1u << 16;  // fewer dimensions of points are not worth a thread
 

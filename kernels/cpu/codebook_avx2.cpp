@@ -31,7 +31,7 @@ int32_t sum_of(Vector v) {
 int32_t distances(const Points& points, const uint32_t* chosen, size_t count, const int16_t* mean,
                   const int16_t* rate, int32_t* result) {
   const size_t padded = points.padded, pairs = points.pairs;
-  const Vector most = _mm256_set1_epi32(0x7fffffff), limit = _mm256_set1_epi32(1 << 30);
+  const Vector most = _mm256_set1_epi32(0x7fffffff), limit = _mm256_set1_epi32(1 << 29);
   Vector least = most;
   for (size_t c = 0; c < count; ++c) {
     const int16_t* table = points.points + chosen[c] * pairs * padded * 2;

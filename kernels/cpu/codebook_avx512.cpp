@@ -26,7 +26,7 @@ Vector add_pair(Vector sum, const int16_t* points, Vector mean, Vector rate) {
 }
 
 Vector finish(Vector sum, const int32_t* bias, int32_t* out) {
-  const Vector limit = _mm512_set1_epi32(1 << 30);
+  const Vector limit = _mm512_set1_epi32(1 << 29);
   const Vector distance = _mm512_sub_epi32(_mm512_min_epi32(sum, limit), _mm512_loadu_si512(bias));
   _mm512_storeu_si512(out, distance);
   return distance;

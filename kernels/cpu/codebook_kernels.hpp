@@ -17,7 +17,7 @@ struct Exponentials {
 };
 
 // Tables of points, all padded to the same length: points [table][pairs][padded][2], biases [table][padded], at least
-// -2^29.
+// -2^30.
 struct Points {
   const int16_t* points;
   const int32_t* bias;
@@ -25,7 +25,7 @@ struct Points {
 };
 
 struct Kernels {
-  // distances[table][p] = min(energy, 2^30) - bias of the points of the chosen tables; returns the least. Means and
+  // distances[table][p] = min(energy, 2^29) - bias of the points of the chosen tables; returns the least. Means and
   // rates are [pairs][2].
   int32_t (*distances)(const Points& points, const uint32_t* chosen, size_t count, const int16_t* mean,
                        const int16_t* rate, int32_t* distances);

@@ -27,7 +27,7 @@ int32_t distances(const Points& points, const uint32_t* chosen, size_t count, co
       }
     }
     for (size_t p = 0; p < padded; ++p) {
-      out[p] = (out[p] < 1 << 30 ? out[p] : 1 << 30) - bias[p];
+      out[p] = (out[p] < 1 << 29 ? out[p] : 1 << 29) - bias[p];
       least = out[p] < least ? out[p] : least;
     }
   }

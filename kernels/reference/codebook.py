@@ -22,7 +22,7 @@ def distances(
     """Energies less biases, in units of 2**-12 bit; points (n, d), bias (n,)."""
     difference = np.clip(points.astype(np.int64) - mean, -(2**15), 2**15 - 1)
     u = (difference * rate.astype(np.int64) + (1 << 14)) >> 15
-    return np.minimum((u * u).sum(axis=1), 1 << 30) - bias
+    return np.minimum((u * u).sum(axis=1), 1 << 29) - bias
 
 
 def exponential(values: NDArray[np.int64], table: NDArray[np.int32]) -> NDArray[np.int64]:

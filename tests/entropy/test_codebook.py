@@ -24,7 +24,9 @@ def random_context(
     d = model.dimension
     mean = rng.integers(-20000, 20000, (count, d)).astype(np.int16)
     mean[: count // 4] = rng.integers(-(2**15), 2**15, mean[: count // 4].shape)
-    return mean, rng.integers(0, 64, (count, d)).astype(np.uint8)
+    scale = rng.integers(0, 64, (count, d)).astype(np.uint8)
+    mean[-1], scale[-1] = -(2**15), 0  # as far away as can be said, from all words
+    return mean, scale
 
 
 def reference_rows(
