@@ -59,6 +59,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 threads_option = click.option(
     "-T", "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads to use; all cores by default."
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["native", "torch"]),
+    help="What runs the networks; torch, if it is installed, on a GPU if there is one.  [default: native]",
+)
 quiet_option = click.option("--quiet", is_flag=True, help="No closing lines, no progress.")
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger pictures.  [default: 268435456]"

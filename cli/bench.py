@@ -1,7 +1,8 @@
-"""``codec bench``: rate, distortion and speed over a folder."""
+"""``codec bench``: rate, distortion and speed over a folder; speeds of the entropy coder."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from siglum.cli import batch
 from siglum.cli.output import Reporter, print_json
 
 
-@click.group(short_help="Rate, distortion and speed over a folder.", no_args_is_help=True)
+@click.group(short_help="Rate, distortion and speed, over a folder or of the coder.", no_args_is_help=True)
 def bench() -> None:
     """Measure codecs on data of one's own.
 
     \b
-    Example:
+    Examples:
       codec bench image kodak
+      codec bench entropy --quick
     """  # noqa: D301
 
 
@@ -67,6 +69,51 @@ def image(
         rows.append(row)
     if not as_json:
         click.echo(benchmark.report(rows, coders))
+
+
+@bench.command(short_help="Measure entropy coders.")
+@click.option(
+    "--quick", is_flag=True, help="A quarter of the symbols and fewer sizes, in less than a minute."
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=25,
+    show_default=True,
+    metavar="N",
+    help="Turns of each coder.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the symbols.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a coder and task on stdout.")
+def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
+    """Time siglum's entropy coder beside others that are installed, on sources of known entropy.
+
+    Speeds count CPU time of one thread, the least of all turns; the coders take turns. Every coder must give
+    the symbols back before its speed is printed. Below stand siglum's aims, as ratios where they are ratios.
+
+    \b
+    Examples:
+      codec bench entropy
+      codec bench entropy --quick --json > rows.jsonl
+    """  # noqa: D301
+    from siglum.benchmarks import entropy as benchmark
+    from siglum.benchmarks import entropy_report as report
+    from siglum.benchmarks.machine import describe
+
+    settings = f"thread CPU time (two threads: wall), least of at most {repeats} turns, int32, uint8 or int16 symbols"
+    click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
+    rows = []
+    for row in benchmark.run(benchmark.tasks(quick, seed), repeats, 0.5 if quick else 1.5, _progress):
+        if as_json:
+            print_json(asdict(row) | {"over_percent": row.over_percent})
+        rows.append(row)
+    if not as_json:
+        click.echo("\n" + report.table(rows) + "\n\n" + report.verdicts(report.bars(rows)))
+
+
+def _progress(line: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(line, err=True)
 
 
 def _levels(text: str) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     metavar="NAME",
     help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
 )
+@batch.engine_option
 @batch.threads_option
 @batch.max_pixels_option
 @batch.json_option
@@ -41,6 +42,7 @@ def decode(
     dry_run: bool,
     recursive: bool,
     chosen: str | None,
+    engine: str | None,
     threads: int | None,
     max_pixels: int | None,
     as_json: bool,
@@ -83,7 +85,7 @@ def decode(
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(data, threads, max_pixels)
+        picture = decode_picture(data, threads, max_pixels, engine)
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture
 
@@ -125,13 +127,13 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
 def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:
     """Return the format to write by default; before it, if it is another for losing nothing, that of before."""
     from siglum.codecs.container import read_header
-    from siglum.codecs.image.codec import LOSSLESS, MODE_KEY
+    from siglum.codecs.image.frame import is_lossless
     from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, WRITE_FORMATS
 
-    extra = read_header(data, limits_of(max_pixels)).extra
-    number = extra.get(SOURCE_FORMAT_KEY)
+    header = read_header(data, limits_of(max_pixels))
+    number = header.extra.get(SOURCE_FORMAT_KEY)
     before = SOURCE_FORMATS.get(number) if isinstance(number, int) else None
-    if before in LOSSY_FORMATS and extra.get(MODE_KEY) == LOSSLESS:
+    if before in LOSSY_FORMATS and is_lossless(header):
         return before, DEFAULT_FORMAT
     return None, before if before in WRITE_FORMATS else DEFAULT_FORMAT
 

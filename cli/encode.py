@@ -40,6 +40,7 @@ class EncodeSettings:
     target: Target | None
     lossless: bool | None
     model: str | None
+    engine: str | None
     threads: int | None
     keep_metadata: bool
     measure_psnr: bool
@@ -68,6 +69,7 @@ class EncodeSettings:
 @click.option("--model", metavar="NAME", help="The model, see codec models.")
 @click.option("--keep-metadata", is_flag=True, help="Keep all of EXIF and XMP, not only the orientation.")
 @click.option("--psnr", "measure_psnr", is_flag=True, help="Decode what was written and report its PSNR.")
+@batch.engine_option
 @batch.threads_option
 @batch.max_pixels_option
 @batch.json_option
@@ -87,6 +89,7 @@ def encode(
     model: str | None,
     keep_metadata: bool,
     measure_psnr: bool,
+    engine: str | None,
     threads: int | None,
     max_pixels: int | None,
     as_json: bool,
@@ -112,6 +115,7 @@ def encode(
         target=_one_goal(quality, rate, target, lossless),
         lossless=lossless,
         model=model,
+        engine=engine,
         threads=threads,
         keep_metadata=keep_metadata,
         measure_psnr=measure_psnr,
@@ -188,6 +192,7 @@ def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | Non
         "lossless": settings.lossless,
         "name": settings.codec,
         "model": settings.model,
+        "engine": settings.engine,
         "threads": settings.threads,
     }
     if settings.target is None:

@@ -33,8 +33,10 @@ def limits_of(max_pixels: int | None) -> Limits:
     return Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
 
 
-def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | None = None) -> Picture:
-    """Decode a siglum file.
+def decode_picture(
+    data: bytes, threads: int | None = None, max_pixels: int | None = None, engine: str | None = None
+) -> Picture:
+    """Decode a siglum file; an engine of None is the codec's own choice.
 
     Raises
     ------
@@ -44,7 +46,8 @@ def decode_picture(data: bytes, threads: int | None = None, max_pixels: int | No
     from siglum import codecs
 
     limits = limits_of(max_pixels)
-    picture: Picture = codecs.codec_of_file(data, limits, threads=threads).decode(data, limits)
+    given = {} if engine is None else {"engine": engine}
+    picture: Picture = codecs.codec_of_file(data, limits, threads=threads, **given).decode(data, limits)
     return picture
 
 

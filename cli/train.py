@@ -9,7 +9,7 @@ import click
 
 from siglum.cli import batch
 from siglum.cli.output import complain
-from siglum.errors import UsageError
+from siglum.errors import UsageError, require_torch
 
 
 @click.group(short_help="Train a model of one's own.", no_args_is_help=True)
@@ -64,6 +64,7 @@ def image(
         raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
     if (Path(out) / "last.pt").exists() and not resume:
         raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
+    require_torch("training")
     import torch
 
     from siglum.codecs.image import train as training

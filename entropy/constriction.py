@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.entropy.arrays import as_indexes, as_symbols, result_array
 from siglum.entropy.coders import CODERS, Coder
-from siglum.entropy.rans import as_indexes, as_symbols, result_array
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, SiglumError, Truncated
 from siglum.kernels.reference.rans import BitReader, BitWriter

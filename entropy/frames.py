@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from siglum.entropy.rans import as_bytes, as_indexes, as_output, as_symbols, check_lanes, native
+from siglum.entropy.arrays import as_bytes, as_indexes, as_output, as_symbols, check_lanes, native
 from siglum.entropy.tables import Tables
 from siglum.errors import (
     BitstreamError,
@@ -120,7 +120,9 @@ def compress(
     values = as_symbols(symbols)
     which = as_indexes(indexes, values.shape, tables)
     check_lanes(lanes)
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk < 2**62):
+    if chunk is not None and (
+        isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk < 2**62
+    ):
         raise UsageError(f"a chunk must have at least one symbol, not {chunk}")
     length = chunk or default_chunk(values.size)
     count = dispatch.threads(threads)
@@ -216,7 +218,11 @@ def inspect(data: Any) -> FrameInfo:
     frame = native().RansFrame(as_bytes(data))
     _check(frame.status)
     return FrameInfo(
-        int(frame.count), int(frame.chunk), int(frame.fingerprint), tuple(frame.starts), tuple(frame.checksums)
+        int(frame.count),
+        int(frame.chunk),
+        int(frame.fingerprint),
+        tuple(frame.starts),
+        tuple(frame.checksums),
     )
 
 

@@ -14,9 +14,9 @@ side stream          payloads of the escapes in symbol order; the last byte is f
 ===================  =====================================================================================
 
 A chunk without any symbol is the single byte 0. Symbol i of a step is on lane ``i % lanes``; every step
-starts at lane 0. A state is in [2**15, 2**31). To decode: ``slot = x mod 2**precision`` names the entry with ``start <= slot < start +
-frequency``, then ``x = frequency * (x >> precision) + slot - start``, and if ``x < 2**15``: ``x = x << 16 |
-next word``. At the end all states are ``2**15`` and nothing is left.
+starts at lane 0. A state is in [2**15, 2**31). To decode: ``slot = x mod 2**precision`` names the entry with
+``start <= slot < start + frequency``, then ``x = frequency * (x >> precision) + slot - start``, and if
+``x < 2**15``: ``x = x << 16 | next word``. At the end all states are ``2**15`` and nothing is left.
 
 An escape of a table with n entries and first symbol ``offset`` carries a number u: ``2 * d`` for the symbol
 ``offset + n - 1 + d``, ``2 * d + 1`` for ``offset - 1 - d``. With ``k = max(0, bit_length(n) - 4)`` and
@@ -34,20 +34,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.entropy.arrays import (
+    as_bytes,
+    as_entries,
+    as_indexes,
+    as_symbols,
+    check_lanes,
+    native,
+    result_array,
+)
 from siglum.entropy.coders import CODERS, Coder
+from siglum.entropy.frames import compress, decompress
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
 from siglum.kernels import dispatch
 
+__all__ = ["Decoder", "Encoder", "choose_lanes", "coder", "compress", "decode", "decompress", "encode"]
+
 MAX_LANES = 32
 STATE_BITS = 31
 LOWEST = 1 << 15
-
-MAX_DIRECT_PRECISION = 15
-
-_INDEX_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int32))
-_SYMBOL_TYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
-_INT32 = np.iinfo(np.int32)
 
 
 def choose_lanes(total_bits: float) -> int:
@@ -300,86 +306,6 @@ def decode(
     return symbols
 
 
-def check_lanes(lanes: int | None) -> None:
-    """Raise `UsageError` unless this is None or a number of lanes."""
-    if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
-        raise UsageError(f"lanes must be 1, 2, 4, 8, 16 or 32, not {lanes}")
-
-
-def as_symbols(symbols: ArrayLike) -> NDArray[Any]:
-    """C-ordered view of symbols in a type that the kernels know, or a copy of a wider type that fits."""
-    values = np.asarray(symbols)
-    if values.dtype in _SYMBOL_TYPES:
-        return np.asarray(values, order="C")
-    if values.dtype.kind not in "iub":
-        raise UsageError(f"symbols must be integers, not {values.dtype}")
-    if values.size and values.dtype.kind != "b" and not _INT32.min <= values.min() <= values.max() <= _INT32.max:
-        raise UsageError("a symbol does not fit into 32 bits")
-    return np.asarray(values, dtype=np.int32, order="C")
-
-
-def as_entries(
-    starts: ArrayLike, frequencies: ArrayLike, precision: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Flat uint32 arrays of the bounds of entries; the kernels check their values."""
-    if not 1 <= precision <= MAX_DIRECT_PRECISION:
-        raise UsageError(f"precision must be 1 to {MAX_DIRECT_PRECISION} bits, not {precision}")
-    bounds = []
-    for values in (np.asarray(starts), np.asarray(frequencies)):
-        if values.dtype.kind not in "iu":
-            raise UsageError(f"starts and frequencies must be integers, not {values.dtype}")
-        if values.dtype.itemsize > 4 and values.size and not 0 <= values.min() <= values.max() < 2**32:
-            raise UsageError("an entry is empty or leaves 2^precision")
-        bounds.append(np.ascontiguousarray(values, dtype=np.uint32).ravel())
-    return bounds[0], bounds[1]
-
-
-def as_indexes(indexes: ArrayLike, shape: tuple[int, ...], tables: Tables) -> Any:
-    """An int, or a flat C-ordered array of a type that the kernels know."""
-    which = np.asarray(indexes)
-    if which.ndim == 0 and which.dtype.kind in "iu":
-        if not 0 <= int(which) < len(tables):
-            raise UsageError(f"index {int(which)} names no table: there are {len(tables)}")
-        return int(which)
-    if which.shape != shape:
-        raise UsageError(f"indexes of shape {which.shape} do not fit symbols of shape {shape}")
-    if which.dtype not in _INDEX_TYPES:
-        raise UsageError(f"indexes must be uint8, uint16 or int32, not {which.dtype}")
-    return np.ascontiguousarray(which).ravel()
-
-
-def result_array(
-    indexes: ArrayLike, shape: int | tuple[int, ...] | None, out: Any, tables: Tables
-) -> NDArray[Any]:
-    """The array that a step is decoded into."""
-    if out is not None:
-        return as_output(out, tables)
-    if shape is None:
-        shape = np.shape(indexes)
-        if shape == () and not isinstance(indexes, np.ndarray):
-            raise UsageError("one table for all symbols needs a shape")
-    return np.empty(shape, dtype=np.int32)
-
-
-def as_output(out: Any, tables: Tables) -> NDArray[Any]:
-    """The memory of a C-ordered array or CPU tensor of a type that holds every symbol with an entry."""
-    view = out if isinstance(out, np.ndarray) else np.asarray(out)
-    if not hasattr(out, "__array__") or view.dtype not in _SYMBOL_TYPES or not view.flags.c_contiguous:
-        raise UsageError("out must be a C-ordered array of int8, uint8, int16, uint16 or int32")
-    if not view.flags.writeable:
-        raise UsageError("out cannot be written to")
-    if view.dtype != np.int32:
-        limits, (lowest, highest) = np.iinfo(view.dtype), tables.limits
-        if lowest < limits.min or highest > limits.max:
-            raise UsageError(f"{view.dtype} does not hold the symbols of these tables, {lowest} to {highest}")
-    return view
-
-
-def as_bytes(data: Any) -> NDArray[np.uint8]:
-    """Flat view of a bytes-like object."""
-    return np.frombuffer(data, dtype=np.uint8)
-
-
 def _check(status: int) -> None:
     if status == 1:
         raise Truncated("the coded chunk ends too early: the file is cut off or damaged")
@@ -387,16 +313,6 @@ def _check(status: int) -> None:
         raise MalformedHeader("the coded chunk does not begin as one: the file is damaged")
     if status:
         raise BitstreamError("the coded chunk is damaged: it does not end where its symbols do")
-
-
-def native() -> Any:
-    """The compiled kernels."""
-    from siglum.kernels import _native
-
-    return _native
-
-
-from siglum.entropy.frames import compress, decompress  # noqa: E402  (they build on what stands above)
 
 
 @CODERS.register("rans")

@@ -7,7 +7,7 @@ import os
 import siglum.kernels._native as _native
 from siglum.errors import UsageError
 
-ISAS = ("scalar", "avx2", "avx512")
+ISAS = ("scalar", "neon", "avx2", "avx512")
 """The instruction sets that siglum knows, slowest first. All of them give the same results."""
 
 MAX_THREADS = 1024

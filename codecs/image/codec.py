@@ -12,16 +12,23 @@ import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
-from siglum.codecs.image import lossy
-from siglum.codecs.image.constants import LEVELS
+from siglum.codecs.image import frame, lossy
+from siglum.codecs.image.engine import ENGINES, EngineName
+from siglum.codecs.image.frame import (
+    CODEC_ID,
+    CODEC_VERSION,
+    LOSSLESS,
+    MAX_LEVEL,
+    MAX_SIDE,
+    MODE_KEY,
+    check_header,
+)
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
 from siglum.errors import (
     ChecksumMismatch,
-    LimitExceeded,
-    MalformedHeader,
-    Truncated,
     UnsupportedInputError,
     UsageError,
+    require_torch,
 )
 from siglum.kernels import dispatch
 from siglum.kernels.checksum import crc32c
@@ -29,12 +36,6 @@ from siglum.kernels.checksum import crc32c
 if TYPE_CHECKING:
     from siglum.codecs.image.weights import ImageWeights
 
-CODEC_ID = 1
-CODEC_VERSION = 0
-MODE_KEY = 17  # extra: absent for lossy, 1 for lossless
-LOSSLESS = 1
-MAX_LEVEL = LEVELS - 1
-MAX_SIDE = 2**18  # pixels; a row of lossless contexts of this width takes 100 MB
 STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
 FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
 SMALL_PIXELS = 4096  # ... and for pictures as small as this
@@ -70,6 +71,8 @@ class ImageConfig:
         Name of the weights that encode.
     threads
         Threads to use; None: as many as there are.
+    engine
+        What runs the networks: "native", or "torch" (on a GPU if there is one).
     """
 
     quality: float = 60.0
@@ -77,6 +80,7 @@ class ImageConfig:
     lossless: bool | None = None
     model: str = "small"
     threads: int | None = None
+    engine: EngineName = "native"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -137,7 +141,7 @@ class ImageCodec:
     @staticmethod
     def is_lossless(header: Header) -> bool:
         """Whether a file decodes to exactly what was encoded."""
-        return header.extra.get(MODE_KEY) == LOSSLESS
+        return frame.is_lossless(header)
 
     @staticmethod
     def check_weights(tensors: Mapping[str, np.ndarray], identifier: bytes) -> None:
@@ -153,12 +157,17 @@ class ImageCodec:
         lossless: bool | None = None,
         model: str = "small",
         threads: int | None = None,
+        engine: EngineName = "native",
     ) -> None:
         if level is not None and not 0 <= level <= MAX_LEVEL:
             raise UsageError(f"level is 0 to {MAX_LEVEL}, not {level}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads is 1 or more, not {threads}")
-        self.config = ImageConfig(quality, level, lossless, model, threads)
+        if engine not in ENGINES:
+            raise UsageError(f"engine is {' or '.join(ENGINES)}, not {engine!r}")
+        if engine == "torch":
+            require_torch("the engine torch")
+        self.config = ImageConfig(quality, level, lossless, model, threads, engine)
         self.level = level_of_quality(quality) if level is None else level
         self.threads = threads or dispatch.threads()
 
@@ -202,7 +211,7 @@ class ImageCodec:
         found: dict[int, list[Chunk]] = {}
         for chunk in reader.chunks():
             found.setdefault(chunk.type, []).append(chunk)
-        _check_chunks(header, found)
+        frame.check_chunks(header, found)
         height, width = header.shape[:2]
         channels = header.shape[2] if len(header.shape) == 3 else 1
         if self.is_lossless(header):
@@ -217,9 +226,9 @@ class ImageCodec:
         number = header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
-            icc=_only(found, ChunkType.ICC),
-            exif=_only(found, ChunkType.EXIF),
-            xmp=_only(found, ChunkType.XMP),
+            icc=frame.only(found, ChunkType.ICC),
+            exif=frame.only(found, ChunkType.EXIF),
+            xmp=frame.only(found, ChunkType.XMP),
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
 
@@ -235,20 +244,22 @@ class ImageCodec:
     def _encode_lossy(self, picture: Picture, level: int) -> tuple[bytes, np.ndarray]:
         weights = self._weights()
         pixels = picture.pixels
-        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads)
+        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads, self.config.engine)
         chunks = [Chunk(ChunkType.DATA, i, tile.payload, tile.symbols_crc) for i, tile in enumerate(coded)]
         if picture.channels == 4:
             chunks += self._strips(pixels[..., 3:], ChunkType.ALPHA)
         header = Header(
-            CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, _source_key(picture)
+            CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, frame.source_key(picture)
         )
-        return _write(header, [*_metadata_chunks(picture), *chunks]), latents
+        return frame.write_file(header, [*frame.metadata_chunks(picture), *chunks]), latents
 
     def _encode_lossless(self, picture: Picture) -> bytes:
         pixels = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
-        extra = {MODE_KEY: LOSSLESS, **_source_key(picture)}
+        extra = {MODE_KEY: LOSSLESS, **frame.source_key(picture)}
         header = Header(CODEC_ID, CODEC_VERSION, b"", picture.pixels.shape, "uint8", None, extra)
-        return _write(header, [*_metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)])
+        return frame.write_file(
+            header, [*frame.metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)]
+        )
 
     def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
         from siglum.codecs.image import lossless
@@ -267,7 +278,7 @@ class ImageCodec:
         from siglum.codecs.image import lossless
 
         rows = strips(height, width)
-        _expect(chunks, len(rows))
+        frame.expect(chunks, len(rows))
 
         def decode(item: tuple[slice, Chunk]) -> np.ndarray:
             strip, chunk = item
@@ -292,49 +303,18 @@ class ImageCodec:
         height, width = header.shape[:2]
         level = header.quality
         assert level is not None
-        _expect(chunks, len(lossy.tiles(height, width)))
+        frame.expect(chunks, len(lossy.tiles(height, width)))
         weights = self._weights(header.model)
         latents = lossy.decode_latents(weights, _tiles_of(chunks), height, width, level, self.threads)
-        return lossy.synthesise(weights, latents, level, height, width, self.threads)
+        return lossy.synthesise(weights, latents, level, height, width, self.threads, self.config.engine)
 
     def _pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
         height, width = picture.pixels.shape[:2]
-        pixels = lossy.synthesise(self._weights(), latents, level, height, width, self.threads)
+        weights, engine = self._weights(), self.config.engine
+        pixels = lossy.synthesise(weights, latents, level, height, width, self.threads, engine)
         if picture.channels == 1:
             return _gray_of(pixels)
         return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])
-
-
-def check_header(header: Header) -> None:
-    """Refuse a header that the image codec cannot decode.
-
-    Raises
-    ------
-    UnsupportedVersion
-        If the codec or a key in it is of a later version.
-    MalformedHeader
-        If shape, type or quality make no picture.
-    """
-    header.check_codec({CODEC_ID: CODEC_VERSION})
-    header.check_keys({MODE_KEY})
-    shape = header.shape
-    if (
-        header.dtype != "uint8"
-        or len(shape) not in (2, 3)
-        or min(shape) < 1
-        or shape[2:] not in ((), (3,), (4,))
-    ):
-        raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
-    if max(shape[:2]) > MAX_SIDE:
-        raise LimitExceeded(
-            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
-        )
-    mode = header.extra.get(MODE_KEY)
-    if mode not in (None, LOSSLESS):
-        raise MalformedHeader(f"mode {mode!r} is none of the image codec's: the file is damaged")
-    lossy_fields = header.quality is not None and 0 <= header.quality <= MAX_LEVEL and len(header.model) == 8
-    if mode is None and not lossy_fields:
-        raise MalformedHeader("a lossy picture needs a level of 0 to 255 and a model: the file is damaged")
 
 
 def strips(height: int, width: int) -> list[slice]:
@@ -346,8 +326,9 @@ def strips(height: int, width: int) -> list[slice]:
 def _looks_drawn(pixels: np.ndarray) -> bool:
     if pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS or pixels.shape[1] == 1:
         return True
-    same = pixels[:, 1:] == pixels[:, :-1]
-    return float(np.mean(same if same.ndim == 2 else same.all(axis=2))) >= FLAT_SHARE
+    planes = np.atleast_3d(pixels).transpose(2, 0, 1)
+    same = np.logical_and.reduce([plane[:, 1:] == plane[:, :-1] for plane in planes])
+    return float(np.mean(same)) >= FLAT_SHARE
 
 
 def _check_sides(picture: Picture) -> None:
@@ -369,51 +350,10 @@ def _gray_of(pixels: np.ndarray) -> np.ndarray:
     return ((total + 1) // 3).astype(np.uint8)
 
 
-def _expect(chunks: list[Chunk], count: int) -> None:
-    if len(chunks) < count:
-        raise Truncated(f"the file has {len(chunks)} of the picture's {count} parts: it was cut off")
-    if len(chunks) > count:
-        raise MalformedHeader(f"the file has {len(chunks)} parts where the picture has {count}")
-    if any(chunk.symbols_crc is None for chunk in chunks):
-        raise MalformedHeader("a part of the picture has no checksum of its symbols")
-
-
 def _tiles_of(chunks: list[Chunk]) -> Iterator[lossy.Tile]:
     for chunk in chunks:
         assert chunk.symbols_crc is not None
         yield lossy.Tile(chunk.payload, chunk.symbols_crc)
-
-
-def _check_chunks(header: Header, found: dict[int, list[Chunk]]) -> None:
-    for kind in (ChunkType.ICC, ChunkType.EXIF, ChunkType.XMP):
-        if len(found.get(kind, [])) > 1:
-            raise MalformedHeader(f"the file has more than one {kind.name} chunk")
-    lossy_rgba = header.shape[2:] == (4,) and not ImageCodec.is_lossless(header)
-    if ChunkType.ALPHA in found and not lossy_rgba:
-        raise MalformedHeader("the file has opacity, but its picture has none apart")
-
-
-def _only(found: dict[int, list[Chunk]], kind: ChunkType) -> bytes | None:
-    return found[kind][0].payload if kind in found else None
-
-
-def _write(header: Header, chunks: list[Chunk]) -> bytes:
-    # Whoever had the memory to encode a picture may write it; readers have limits of their own.
-    pixels = header.shape[0] * header.shape[1]
-    return container.write(
-        header, chunks, container.Limits(max_pixels=max(pixels, container.Limits.max_pixels))
-    )
-
-
-def _metadata_chunks(picture: Picture) -> list[Chunk]:
-    kinds = ((ChunkType.ICC, picture.icc), (ChunkType.EXIF, picture.exif), (ChunkType.XMP, picture.xmp))
-    return [Chunk(kind, 0, payload) for kind, payload in kinds if payload]
-
-
-def _source_key(picture: Picture) -> dict[int, int]:
-    numbers = {name: number for number, name in SOURCE_FORMATS.items()}
-    number = numbers.get(picture.source_format or "")
-    return {} if number is None else {SOURCE_FORMAT_KEY: number}
 
 
 __all__ = ["CODEC_ID", "ImageCodec", "ImageConfig", "Prepared", "check_header", "level_of_quality"]

@@ -61,9 +61,8 @@ def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarr
     symbols, residuals, indices = [], [], []
     for number, pixels in enumerate(pictures):
         level = FITTED_LEVELS[number % len(FITTED_LEVELS)]
-        with windows.threads(None):
-            y = windows.analyse(model.model, pixels, level)
-            _, mean, index, k = lossy.choose_symbols(model, y, level, 2)
+        y = windows.analyse(model.engine("native"), model.preset, pixels, level, 2)
+        _, mean, index, k = lossy.choose_symbols(model, y, level, 2)
         coded = k != 0
         symbols.append(k[coded])
         residuals.append((y - mean)[coded])

@@ -134,7 +134,7 @@ def _decode(body: NDArray[np.uint8], mode: int, shape: tuple[int, int, int]) -> 
 
 
 def _vectors() -> bool:
-    return dispatch.isa() != "scalar"
+    return dispatch.isa() in ("avx2", "avx512")
 
 
 def _stored(body: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglum.codecs.image import quantise
+from siglum.codecs.image import quantise, windows
 from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
 from siglum.entropy import rans
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.errors import ChecksumMismatch, MalformedHeader
+from siglum.kernels import latents
 from siglum.kernels.checksum import crc32c
 
 if TYPE_CHECKING:
+    from siglum.codecs.image.engine import EngineName
     from siglum.codecs.image.weights import ImageWeights
 
 TILE = 128  # latent positions on a side of a tile: 2048 pixels
@@ -56,25 +58,15 @@ def symbols_checksum(z: np.ndarray, symbols: np.ndarray) -> int:
     return crc32c(np.ascontiguousarray(symbols, "<i4").data.cast("B"), first)
 
 
-def reconstruct(
-    weights: ImageWeights, symbols: np.ndarray, mean: np.ndarray, index: np.ndarray
-) -> np.ndarray:
-    """Latents in units of their step, float32, from symbols, means and table indices."""
-    return symbols.astype(np.float32) + mean - quantise.offsets(symbols, index, weights.offsets)
-
-
 def predict(
     weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means (float32, in steps) and table indices (uint8) of a tile's latents, both (rows, columns, latent)."""
-    integers, index = weights.prior(z, level, threads)
-    rows, columns = shape
-    mean = integers[:rows, :columns].astype(np.float32) * weights.mean_unit(level)
-    return mean, np.ascontiguousarray(index[:rows, :columns])
+    return weights.prior.predict(z, level, weights.mean_unit(level), shape, threads)
 
 
 def encode(
-    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int
+    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int, engine: EngineName = "native"
 ) -> tuple[list[Tile], np.ndarray]:
     """Code a picture.
 
@@ -89,35 +81,32 @@ def encode(
     -------
     The tiles in row order, and the latents as the decoder will have them, (rows, columns, latent) float32.
     """
-    from siglum.codecs.image import windows
-
-    with windows.threads(threads):
-        y = windows.analyse(weights.model, pixels, level)
-        coded = []
-        for rows, columns in tiles(*pixels.shape[:2]):
-            z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads)
-            coded.append(
-                Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols))
-            )
-            y[rows, columns] = reconstruct(weights, symbols, mean, index)
+    y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
+    coded = []
+    for rows, columns in tiles(*pixels.shape[:2]):
+        z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads, engine)
+        coded.append(Tile(encode_symbols(weights, z, symbols, index, level), symbols_checksum(z, symbols)))
+        latents.reconstruct(symbols, mean, index, weights.offsets, y[rows, columns], threads)
     return coded, y
 
 
 def choose_symbols(
-    weights: ImageWeights, y: np.ndarray, level: int, threads: int
+    weights: ImageWeights, y: np.ndarray, level: int, threads: int, engine: EngineName = "native"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hyperlatents, means, table indices and symbols of a tile's latents (rows, columns, latent) in steps."""
-    from siglum.codecs.image import windows
-
-    z = windows.hyper_analyse(weights.model, y, level, weights.hyper_bound)
+    bound = weights.hyper_bound
+    z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
+        np.int16
+    )
     mean, index = predict(weights, z, level, y.shape[:2], threads)
-    symbols = quantise.optimised_rounding(y - mean, index, weights.error_weight(level), weights.skip)
+    weight = weights.error_weight(level)
+    symbols = quantise.optimised_rounding(y, mean, index, weight, weights.skip, threads)
     return z, mean, index, symbols
 
 
 def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) -> np.ndarray:
     tables = weights.prior.hyper_tables(level)
-    return np.tile(tables, (rows, columns, 1))
+    return np.broadcast_to(tables, (rows, columns, tables.size))
 
 
 def encode_symbols(
@@ -127,8 +116,8 @@ def encode_symbols(
     bank = gaussian_tables()
     encoder = rans.Encoder()
     encoder.push(z.astype(np.int32), bank, _hyper_tables(weights, level, *z.shape[:2]))
-    coded = index >= weights.skip
-    encoder.push(symbols[coded], bank, index[coded])
+    coded, tables = latents.gather(symbols, index, weights.skip)
+    encoder.push(coded, bank, tables)
     return encoder.finish()
 
 
@@ -149,15 +138,14 @@ def decode_tile(
     if z.size and max(int(z.max()), -int(z.min())) > weights.hyper_bound:
         raise MalformedHeader("a hyperlatent is out of range: the file is damaged")
     mean, index = predict(weights, z.astype(np.int16), level, shape, threads)
-    coded = index >= weights.skip
-    symbols = np.zeros(index.shape, np.int32)
-    symbols[coded] = decoder.decode(bank, index[coded])
+    tables = index[index >= weights.skip]
+    symbols = latents.scatter(decoder.decode(bank, tables), index, weights.skip)
     decoder.finish()
     if max(int(symbols.max()), -int(symbols.min())) > quantise.MAX_SYMBOL:
         raise MalformedHeader("a latent is out of range: the file is damaged")
     if symbols_checksum(z, symbols) != tile.symbols_crc:
         raise ChecksumMismatch("the decoded symbols do not have the checksum that the file gives")
-    return reconstruct(weights, symbols, mean, index)
+    return latents.reconstruct(symbols, mean, index, weights.offsets, threads=threads)
 
 
 def decode_latents(
@@ -180,10 +168,13 @@ def decode_latents(
 
 
 def synthesise(
-    weights: ImageWeights, y: np.ndarray, level: int, height: int, width: int, threads: int
+    weights: ImageWeights,
+    y: np.ndarray,
+    level: int,
+    height: int,
+    width: int,
+    threads: int,
+    engine: EngineName = "native",
 ) -> np.ndarray:
     """(H, W, 3) uint8 picture of the latents."""
-    from siglum.codecs.image import windows
-
-    with windows.threads(threads):
-        return windows.synthesise(weights.model, y, level, height, width)
+    return windows.synthesise(weights.engine(engine), weights.preset, y, level, height, width, threads)

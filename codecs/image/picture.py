@@ -56,6 +56,7 @@ _CODING_OPTIONS: dict[str, dict[str, Any]] = {
     "avif": {"quality": 95, "subsampling": "4:4:4"},
     "webp": {"lossless": True, "exact": True},
     "tiff": {"compression": "tiff_adobe_deflate"},
+    "png": {"compress_level": 4},  # 2.4 times as fast as 6, files 3 % larger
 }
 _TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BLOCK_SAMPLES = 2**20  # deep samples that are reduced at a time

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, SCALES
+from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, HYPER_FACTOR, SCALES
 from siglum.entropy.integer_network import (
     IntegerNetwork,
     Layer,
@@ -21,6 +21,7 @@ from siglum.entropy.integer_network import (
     quantize_depthwise,
     quantize_pointwise,
 )
+from siglum.kernels import latents
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,14 +80,20 @@ class IntegerPrior:
 
         Returns
         -------
-        (4h, 4w, latent) int16 means in 1/1024 of each channel's deviation, and (4h, 4w, latent) uint8 table
-        indices.
+        (4h, 4w, latent) float32 means in 1/1024 of each channel's deviation (integers), and (4h, 4w, latent)
+        uint8 table indices.
         """
+        latent = self.network.out_channels // 2
+        size = z.shape[0] * HYPER_FACTOR, z.shape[1] * HYPER_FACTOR
+        return self.predict(z, level, np.ones(latent, np.float32), size, threads)
+
+    def predict(
+        self, z: np.ndarray, level: int, unit: np.ndarray, shape: tuple[int, int], threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As calling it, with means in multiples of `unit` (latent,) float32, for the first `shape` positions."""
         condition = [None if anchors is None else interpolate(anchors, level) for anchors in self.biases]
         out = self.network(np.ascontiguousarray(z, np.int16), condition, threads=threads)
-        latent = out.shape[-1] // 2
-        index = (out[..., latent:].astype(np.int32) + INDEX_UNIT // 2) >> 8
-        return out[..., :latent], np.clip(index, 0, SCALES - 1).astype(np.uint8)
+        return latents.predict(out, unit, shape, threads)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Arrays by name, for a weights file; `from_tensors` is the inverse."""

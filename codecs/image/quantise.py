@@ -8,6 +8,8 @@ import numpy as np
 
 from siglum.codecs.image.constants import SCALES
 from siglum.entropy.gaussian import gaussian_tables
+from siglum.entropy.tables import escape_order
+from siglum.kernels import latents
 
 MAX_SYMBOL = 2**15 - 1  # of a latent, in a file; keeps forged ones out of float arithmetic
 MAX_COSTED = 24  # magnitudes from here on are never changed by the optimisation
@@ -18,23 +20,30 @@ OFFSET_CLASSES = 2  # reconstruction offsets for magnitude 1, and for 2 and abov
 def magnitude_bits() -> np.ndarray:
     """(scales, MAX_COSTED + 1) float32: bits of a symbol of each magnitude under each table of the bank."""
     tables = gaussian_tables()
-    magnitudes = np.arange(MAX_COSTED + 1, dtype=np.int32)
-    costs = [
-        [tables.bits(magnitudes[k : k + 1], np.full(1, t, np.uint8)) for k in range(MAX_COSTED + 1)]
-        for t in range(len(tables))
-    ]
-    return np.asarray(costs, np.float32)
+    magnitudes = np.arange(MAX_COSTED + 1)
+    rows = []
+    for frequencies, offset in zip(tables.frequencies, tables.offsets, strict=True):
+        last, order = len(frequencies) - 1, escape_order(len(frequencies))
+        entry = np.minimum(magnitudes - offset, last)
+        # Beyond the table an escape carries 2 * (entries beyond) in an exp-Golomb code.
+        beyond = np.maximum(magnitudes - offset - last, 0)
+        length = np.frexp(((2 * beyond) >> order) + 1.0)[1] - 1
+        payload = np.where(entry == last, 2 * length + 1 + order, 0)
+        rows.append(tables.precision - np.log2(frequencies[entry].astype(np.float64)) + payload)
+    return np.asarray(rows, np.float32)
 
 
-def optimised_rounding(residual: np.ndarray, index: np.ndarray, weight: np.ndarray, skip: int) -> np.ndarray:
+def optimised_rounding(
+    latent: np.ndarray, mean: np.ndarray, index: np.ndarray, weight: np.ndarray, skip: int, threads: int = 1
+) -> np.ndarray:
     """Round latents so that bits + weight * squared error is least, looking one step towards zero.
 
     Parameters
     ----------
-    residual
-        (..., C) float32, latent minus mean, in units of the step.
+    latent, mean
+        (rows, columns, C) float32, in units of the step.
     index
-        (..., C) uint8 table of each latent.
+        (rows, columns, C) uint8 table of each latent.
     weight
         (C,) float32, bits that one unit of squared error (in squared steps) is worth.
     skip
@@ -42,44 +51,13 @@ def optimised_rounding(residual: np.ndarray, index: np.ndarray, weight: np.ndarr
 
     Returns
     -------
-    (..., C) int32.
+    (rows, columns, C) int32.
     """
-    symbols = np.rint(np.clip(residual, -MAX_SYMBOL, MAX_SYMBOL)).astype(np.int32)
-    symbols[index < skip] = 0
-    magnitude = np.abs(symbols)
-    distance = np.abs(residual)
-    where = np.nonzero((magnitude > distance) & (magnitude <= MAX_COSTED))
-    k, r, table = magnitude[where], distance[where], index[where]
-    bits = magnitude_bits()
-    saved = bits[table, k] - bits[table, k - 1]
-    paid = weight[where[-1]] * ((r - (k - 1)) ** 2 - (r - k) ** 2)
-    lower = saved > paid
-    chosen = tuple(axis[lower] for axis in where)
-    symbols[chosen] -= np.sign(symbols[chosen])
-    return symbols
-
-
-def offsets(symbols: np.ndarray, index: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """How far towards zero each latent is reconstructed from its integer.
-
-    Parameters
-    ----------
-    symbols, index
-        (...,) integers and their table indices.
-    table
-        (scales, OFFSET_CLASSES) float32 learned offsets, 0..0.5.
-
-    Returns
-    -------
-    (...,) float32, signed so that ``symbols + mean - offsets`` is the reconstruction.
-    """
-    magnitude = np.minimum(np.abs(symbols), OFFSET_CLASSES)
-    padded = np.concatenate([np.zeros((len(table), 1), np.float32), table], axis=1)
-    return padded[index, magnitude] * np.sign(symbols).astype(np.float32)
+    return latents.choose(latent, mean, index, weight, magnitude_bits(), skip, threads)
 
 
 def fit_offsets(symbols: np.ndarray, residual: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Centroids of the residuals that were coded as each integer: the table that `offsets` takes.
+    """Centroids of the residuals that were coded as each integer: the table that `latents.reconstruct` takes.
 
     Classes with fewer than 200 samples keep 0.
     """

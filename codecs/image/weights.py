@@ -25,9 +25,10 @@ from siglum.codecs.image.constants import (
 )
 from siglum.codecs.image.prior import IntegerPrior
 from siglum.codecs.image.quantise import OFFSET_CLASSES
-from siglum.errors import UnknownModel
+from siglum.errors import UnknownModel, require_torch
 
 if TYPE_CHECKING:
+    from siglum.codecs.image.engine import Engine, EngineName
     from siglum.codecs.image.transform import ImageModel
 
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
@@ -111,30 +112,50 @@ class ImageWeights:
         if not fits or not all(np.isfinite(array).all() for array in floats):
             raise ValueError("its parts do not fit each other")
 
+    def engine(self, name: EngineName) -> Engine:
+        """What runs the float networks.
+
+        Raises
+        ------
+        UnknownModel
+            Here or when it first runs, if the tensors are not those of the preset.
+        SiglumError
+            If torch is asked for and not installed.
+        """
+        return self._torch if name == "torch" else self._native
+
+    @cached_property
+    def _native(self) -> Engine:
+        from siglum.codecs.image.native_engine import NativeEngine
+
+        return NativeEngine(self._networks, self.preset)
+
+    @cached_property
+    def _torch(self) -> Engine:
+        require_torch("the engine torch")
+        from siglum.codecs.image.torch_engine import TorchEngine, make_model
+
+        return TorchEngine(make_model(self._networks, self.preset))
+
+    @property
+    def _networks(self) -> dict[str, np.ndarray]:
+        return {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
+
     @cached_property
     def model(self) -> ImageModel:
-        """The float networks, in torch.
+        """The float networks in torch, on the CPU, to train or to look at.
 
         Raises
         ------
         UnknownModel
             If the tensors are not those of the preset.
+        SiglumError
+            If torch is not installed.
         """
-        import torch
+        require_torch("the model in torch")
+        from siglum.codecs.image.torch_engine import make_model
 
-        from siglum.codecs.image.transform import ImageModel, Preset
-
-        arrays = {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
-        state = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
-        try:
-            network = ImageModel(Preset(**self.preset))
-            network.load_state_dict(state)
-        except (RuntimeError, TypeError) as error:
-            first = str(error).splitlines()[0]
-            raise UnknownModel(
-                f"the model {self.id.hex()} is not of its preset ({first}); install it again"
-            ) from error
-        return network.eval()
+        return make_model(self._networks, self.preset)
 
     def _gain(self, name: str, level: int) -> np.ndarray:
         anchors = np.asarray(self._tensors[f"{NETWORK}{name}.anchors"], np.float64)

@@ -1,5 +1,7 @@
 #include "isa.hpp"
 
+#include <cstring>
+
 namespace siglum {
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -27,6 +29,13 @@ bool cpu_has_neon() {
 #else
   return false;
 #endif
+}
+
+bool cpu_has(const char* isa) {
+  if (!std::strcmp(isa, "neon")) return cpu_has_neon();
+  if (!std::strcmp(isa, "avx2")) return cpu_has_avx2();
+  if (!std::strcmp(isa, "avx512")) return cpu_has_avx512();
+  return !std::strcmp(isa, "scalar");
 }
 
 }  // namespace siglum

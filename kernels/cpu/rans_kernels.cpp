@@ -7,11 +7,11 @@
 namespace siglum::rans {
 
 const Kernels* kernels_named(const char* name) {
-  if (!std::strcmp(name, "scalar")) return scalar_kernels();
-  if (!std::strcmp(name, "neon") && cpu_has_neon()) return neon_kernels();
-  if (!std::strcmp(name, "avx2") && cpu_has_avx2()) return avx2_kernels();
-  if (!std::strcmp(name, "avx512") && cpu_has_avx512()) return avx512_kernels();
-  return nullptr;
+  if (!cpu_has(name)) return nullptr;
+  if (!std::strcmp(name, "neon")) return neon_kernels();
+  if (!std::strcmp(name, "avx2")) return avx2_kernels();
+  if (!std::strcmp(name, "avx512")) return avx512_kernels();
+  return scalar_kernels();
 }
 
 const Kernels* best_kernels() {

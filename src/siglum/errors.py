@@ -61,3 +61,17 @@ class UnknownModel(BitstreamError):
     """The stream needs weights that are not installed."""
 
     exit_code = 4
+
+
+def require_torch(what: str) -> None:
+    """Check that torch can be imported.
+
+    Raises
+    ------
+    SiglumError
+        If it is not installed; the message says what needs it and how to get it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise SiglumError(f"{what} needs torch, which is not installed: pip install 'siglum[train]'")

@@ -133,7 +133,7 @@ def test_config_round_trips_through_json() -> None:
 
     codec = ImageCodec(quality=33.5, lossless=False, threads=1)
     again = ImageCodec(**json.loads(json.dumps(codec.config.to_dict())))
-    assert again.config == codec.config == ImageConfig(33.5, None, False, "small", 1)
+    assert again.config == codec.config == ImageConfig(33.5, None, False, "small", 1, "native")
 
 
 @pytest.mark.parametrize(

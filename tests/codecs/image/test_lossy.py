@@ -22,15 +22,22 @@ def levels_apart(one: np.ndarray, other: np.ndarray) -> int:
 def test_windows_give_what_one_pass_gives(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = load_by_name("small")
     picture = photo[:333, :417]
-    with windows.threads(1):
-        whole = windows.analyse(weights.model, picture, 120)
-        monkeypatch.setattr(windows, "WINDOW", 7)
-        parts = windows.analyse(weights.model, picture, 120)
-        assert np.allclose(parts, whole, atol=2e-3)
-        latents = np.rint(whole)
-        cut = windows.synthesise(weights.model, latents, 120, 333, 417)
-        monkeypatch.setattr(windows, "WINDOW", 1000)
-        assert levels_apart(cut, windows.synthesise(weights.model, latents, 120, 333, 417)) <= 1
+    engine = weights.engine("native")
+
+    def analyse() -> np.ndarray:
+        return windows.analyse(engine, weights.preset, picture, 120, 2)
+
+    def synthesise(latents: np.ndarray) -> np.ndarray:
+        return windows.synthesise(engine, weights.preset, latents, 120, 333, 417, 2)
+
+    whole = analyse()
+    monkeypatch.setattr(windows, "WINDOW", 7)
+    parts = analyse()
+    assert np.allclose(parts, whole, atol=2e-3)
+    latents = np.rint(whole)
+    cut = synthesise(latents)
+    monkeypatch.setattr(windows, "WINDOW", 1000)
+    assert levels_apart(cut, synthesise(latents)) <= 1
 
 
 def test_tiles_show_no_seam(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,116 @@
+#include "latents.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel.hpp"
+
+namespace siglum::latents {
+namespace {
+
+constexpr std::size_t elements_per_thread = 1 << 17;  // below this, waking a thread costs more than it saves
+constexpr int tables = 64;
+
+// Calls function(y, x) for all positions.
+template <class Function>
+void over(std::size_t rows, std::size_t columns, std::size_t channels, std::size_t threads, const Function& function) {
+  const std::size_t worth = 1 + rows * columns * channels / elements_per_thread;
+  Team team(std::max<std::size_t>(1, std::min({threads, rows, worth})));
+  team.rows(rows, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t y = begin; y < end; ++y) {
+      for (std::size_t x = 0; x < columns; ++x) function(y, x);
+    }
+  });
+}
+
+}  // namespace
+
+void predict(const Grid<const std::int16_t>& prior, const float* unit, const Grid<float>& mean,
+             const Grid<std::uint8_t>& index, std::size_t threads) {
+  const std::size_t channels = mean.channels;
+  over(mean.rows, mean.columns, channels, threads, [&](std::size_t y, std::size_t x) {
+    const std::int16_t* const from = prior.at(y, x);
+    float* const means = mean.at(y, x);
+    std::uint8_t* const indices = index.at(y, x);
+    for (std::size_t c = 0; c < channels; ++c) means[c] = static_cast<float>(from[c]) * unit[c];
+    for (std::size_t c = 0; c < channels; ++c) {
+      const int table = (from[channels + c] + 128) >> 8;
+      indices[c] = static_cast<std::uint8_t>(table < 0 ? 0 : table >= tables ? tables - 1 : table);
+    }
+  });
+}
+
+void choose(const Grid<const float>& latent, const Grid<const float>& mean, const Grid<const std::uint8_t>& index,
+            const float* weight, const float* bits, int skip, const Grid<std::int32_t>& symbols, std::size_t threads) {
+  constexpr float limit = max_symbol;
+  over(symbols.rows, symbols.columns, symbols.channels, threads, [&](std::size_t y, std::size_t x) {
+    const float *const values = latent.at(y, x), *const means = mean.at(y, x);
+    const std::uint8_t* const indices = index.at(y, x);
+    std::int32_t* const out = symbols.at(y, x);
+    for (std::size_t c = 0; c < symbols.channels; ++c) {
+      const int table = indices[c] & (tables - 1);
+      std::int32_t symbol = 0;
+      if (table >= skip) {
+        const float residual = std::min(std::max(-limit, values[c] - means[c]), limit);
+        symbol = static_cast<std::int32_t>(std::lrint(residual));
+        const std::int32_t k = symbol < 0 ? -symbol : symbol;
+        const float excess = std::fabs(residual) - static_cast<float>(k);
+        if (excess < 0.0f && k <= costed) {
+          const float* const cost = bits + table * (costed + 1) + k;
+          const float paid = weight[c] * (2.0f * excess + 1.0f);  // (|r| - k + 1)^2 - (|r| - k)^2
+          if (cost[0] - cost[-1] > paid) symbol -= symbol < 0 ? -1 : 1;
+        }
+      }
+      out[c] = symbol;
+    }
+  });
+}
+
+void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float>& mean,
+                 const Grid<const std::uint8_t>& index, const float* offsets, const Grid<float>& out,
+                 std::size_t threads) {
+  // By sign and magnitude: -2, -1, 0, 1, 2 and beyond.
+  float moves[tables][2 * offset_classes + 1];
+  for (int table = 0; table < tables; ++table) {
+    moves[table][offset_classes] = 0.0f;
+    for (int k = 1; k <= offset_classes; ++k) {
+      const float offset = offsets[table * offset_classes + k - 1];
+      moves[table][offset_classes + k] = offset;
+      moves[table][offset_classes - k] = -offset;
+    }
+  }
+  over(out.rows, out.columns, out.channels, threads, [&](std::size_t y, std::size_t x) {
+    const std::int32_t* const values = symbols.at(y, x);
+    const float* const means = mean.at(y, x);
+    const std::uint8_t* const indices = index.at(y, x);
+    float* const to = out.at(y, x);
+    for (std::size_t c = 0; c < out.channels; ++c) {
+      const std::int32_t place = std::min(std::max(values[c], -offset_classes), offset_classes) + offset_classes;
+      to[c] = static_cast<float>(values[c]) + means[c] - moves[indices[c] & (tables - 1)][place];
+    }
+  });
+}
+
+std::size_t gather(const std::int32_t* symbols, const std::uint8_t* index, std::size_t count, int skip,
+                   std::int32_t* coded, std::uint8_t* coded_index) {
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    coded[used] = symbols[i];
+    coded_index[used] = index[i];
+    used += index[i] >= skip;
+  }
+  return used;
+}
+
+std::size_t scatter(const std::int32_t* coded, std::size_t available, const std::uint8_t* index, std::size_t count,
+                    int skip, std::int32_t* symbols) {
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool is_coded = index[i] >= skip;
+    symbols[i] = is_coded && used < available ? coded[used] : 0;
+    used += is_coded;
+  }
+  return used;
+}
+
+}  // namespace siglum::latents

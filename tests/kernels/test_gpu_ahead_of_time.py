@@ -1,0 +1,57 @@
+"""The GPU's kernels, compiled without a GPU: one warp a chunk, no barrier, nothing spilled."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed: pip install siglum[gpu]", allow_module_level=True)
+
+CODE = """
+import json, sys
+from siglum.kernels.gpu.ahead_of_time import compile_all
+for capability in (80, 90):
+    for it in compile_all(capability):
+        row = {"name": it.name, "registers": it.registers, "local": it.local_bytes, "shared": it.shared_bytes}
+        row |= {"barriers": it.barriers, "target": f".target sm_{capability}" in it.ptx}
+        row |= {"cubin": it.cubin[:4] == b"\\x7fELF", "mulhi": "mul.hi.u32" in it.ptx}
+        print(json.dumps(row))
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    # Its own process, since the interpreter's tests import the same kernels in their interpreted form.
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_form_compiles_for_both(rows):
+    assert len(rows) == 2 * 19
+    assert all(row["target"] and row["cubin"] for row in rows)
+
+
+def test_a_chunk_is_one_warp_without_barriers(rows):
+    for row in rows:
+        if row["name"] != "gather":
+            assert (row["barriers"], row["shared"]) == (0, 0), row
+
+
+def test_registers_suffice(rows):
+    """Up to 64 registers let a multiprocessor hold the 32 programs that it can schedule."""
+    for row in rows:
+        assert row["local"] == 0, row
+        assert row["registers"] <= 64, row
+
+
+def test_division_is_a_multiplication(rows):
+    assert all(row["mulhi"] for row in rows if row["name"].startswith("encode"))
