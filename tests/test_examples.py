@@ -30,7 +30,9 @@ def number(pattern: str, text: str) -> float:
 def test_static_symbols() -> None:
     out = run("static_symbols")
     assert 0 < number(r"bytes, ([\d.]+)% over", out) <= 0.45
-    assert number(r"1,000 symbols -> (\d+) bytes", out) <= number(r"([\d.]+) of them information", out) + 6  # head, states, filling
+    assert (
+        number(r"1,000 symbols -> (\d+) bytes", out) <= number(r"([\d.]+) of them information", out) + 6
+    )  # head, states, filling
 
 
 def test_gaussian_latents() -> None:
@@ -58,3 +60,14 @@ def test_replace_compressai_coder() -> None:
     out = run("replace_compressai_coder")
     assert "siglum" in out and "a string cut off:" in out
     assert "the same strings: True" in out or "stand-in" in out
+
+
+def test_the_document_of_the_coder() -> None:
+    """Its code runs, one block after the other, and its links lead somewhere."""
+    path = EXAMPLES.parent / "docs" / "entropy.md"
+    text = path.read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, path.name, "exec"), names)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (path.parent / link).exists(), link
