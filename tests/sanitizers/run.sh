@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 kernels=$(cd "$here/../../kernels/cpu" && pwd)
 build=${BUILD:-$here/../../build/sanitizers}
 mkdir -p "$build"
-flags="-std=c++17 -O1 -g -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+flags="-std=c++17 -O1 -g -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -D_GLIBCXX_ASSERTIONS"
 objects=""
 for source in "$kernels"/rans*.cpp "$kernels"/precise*.cpp "$kernels/checksum.cpp" "$kernels/isa.cpp" "$here"/fuzz*.cpp; do
   name=$(basename "$source" .cpp)
