@@ -57,25 +57,23 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
   Tables result;
   result.precision = precision;
   result.closed = closed;
-  uint64_t buckets = 0;
-  for (uint32_t less = 0; less < 4; ++less) {  // so few that the tables of a step stay in the cache together
-    buckets = 0;
+  const auto all_buckets = [&](uint32_t less) {
+    uint64_t buckets = 0;
     for (size_t t = 0; t < count; ++t) buckets += uint64_t{1} << bucket_bits(sizes[t], less, precision);
-    if (buckets <= kCachedBuckets || less == 3) {
-      uint32_t first = 0;
-      for (size_t t = 0; t < count; ++t) {
-        const uint32_t bits = bucket_bits(sizes[t], less, precision);
-        result.grids.push_back({first, precision - bits});
-        first += 1u << bits;
-      }
-      break;
-    }
+    return buckets;
+  };
+  uint32_t less = 0;  // until the tables of a step stay in the cache together
+  while (less < 3 && all_buckets(less) > kCachedBuckets) ++less;
+  result.buckets.resize(all_buckets(less));
+  for (size_t t = 0, first = 0; t < count; ++t) {
+    const uint32_t bits = bucket_bits(sizes[t], less, precision);
+    result.grids.push_back({static_cast<uint32_t>(first), precision - bits});
+    first += size_t{1} << bits;
   }
   result.tables.reserve(count);
   result.encoding.reserve(total);
   result.costs.reserve(total);
   result.intervals.reserve(total);
-  result.buckets.resize(buckets);
   Bucket* bucket = result.buckets.data();
   for (size_t t = 0; t < count; ++t) {
     const unsigned length = bit_length(sizes[t]);
