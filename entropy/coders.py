@@ -27,5 +27,9 @@ class Coder:
 CODERS: Registry[Coder] = Registry(
     "coder",
     "siglum.coders",
-    {"rans": "siglum.entropy.rans", "constriction-ans": "siglum.entropy.constriction"},
+    {
+        "rans": "siglum.entropy.rans",
+        "precise": "siglum.entropy.precise",
+        "constriction-ans": "siglum.entropy.constriction",
+    },
 )

@@ -1,0 +1,1 @@
+"""Drop-in replacements for the coders of other packages."""
