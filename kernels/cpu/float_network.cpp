@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "isa.hpp"
+
 namespace siglum::float_network {
 namespace {
 
@@ -48,17 +50,10 @@ void Store::give(Buffer buffer) {
 }
 
 const Kernels* find_kernels(const char* isa) {
-  if (!std::strcmp(isa, "scalar")) return scalar_kernels();
-#if defined(__x86_64__) || defined(__i386__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  if (!std::strcmp(isa, "avx2") && avx2) return avx2_kernels();
-  if (!std::strcmp(isa, "avx512") && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    return avx512_kernels();
-  }
-#endif
-  return nullptr;
+  if (!cpu_has(isa)) return nullptr;
+  if (!std::strcmp(isa, "avx2")) return avx2_kernels();
+  if (!std::strcmp(isa, "avx512")) return avx512_kernels();
+  return scalar_kernels();  // of NEON too: compilers vectorise it for that
 }
 
 Network::Network(const Kernels& kernels, Input input, std::size_t channels, std::size_t multiple, Output output)

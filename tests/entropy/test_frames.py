@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -183,6 +186,27 @@ def test_closed_tables():
             rans.compress(np.array([wrong]), tables)
         with pytest.raises(UsageError, match="no entry"):
             tables.bits(np.array([wrong]), 0)
+
+
+def test_memory_stays_within_twice_the_input():
+    program = """
+import resource, numpy as np
+from siglum.entropy import Tables, rans
+tables = Tables.from_pmf([np.ones(256)], [0], closed=True)
+symbols = np.random.default_rng(0).integers(0, 256, 2**26, dtype=np.uint8)
+out = np.zeros(2**26, np.uint8)
+rans.decompress(rans.compress(symbols[:1000], tables), tables)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+frame = rans.compress(symbols, tables)
+assert peak() - before < 2.1 * 2**26, (peak() - before) / 2**26
+before = peak()
+rans.decompress(frame, tables, out=out)
+assert peak() - before < 0.1 * 2**26, (peak() - before) / 2**26
+assert np.array_equal(out, symbols)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_size_is_the_entropy():

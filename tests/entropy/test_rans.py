@@ -173,6 +173,19 @@ def test_a_chunk_without_symbols_is_one_byte():
         decoder.decode(TABLES, 0, shape=1)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32), st.integers(1, 2000))
+def test_one_lane_costs_less_than_four_bytes(seed, count):
+    rng = np.random.default_rng(seed)
+    tables = gaussian_tables()
+    indexes = rng.integers(0, 64, count).astype(np.uint8)
+    symbols = np.rint(rng.normal(size=count) * GAUSSIAN_SCALES[indexes]).astype(np.int32)
+    limits = tables.offsets[indexes], tables.offsets[indexes] + tables.sizes[indexes].astype(np.int32) - 2
+    symbols = np.clip(symbols, *limits)  # without escapes, whose side stream has a length of its own
+    size = len(rans.encode(symbols, tables, indexes, lanes=1))
+    assert size <= tables.bits(symbols, indexes) / 8 * 1.0005 + 4
+
+
 def test_left_over_and_missing_symbols_are_found():
     symbols = np.arange(100, dtype=np.int32) % 3 - 1
     payload = rans.encode(symbols, TABLES, 0, 4)
