@@ -78,7 +78,7 @@ def image(
 @click.option(
     "--repeats",
     type=click.IntRange(1),
-    default=25,
+    default=100,
     show_default=True,
     metavar="N",
     help="Turns of each coder.",
