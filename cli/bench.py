@@ -72,9 +72,7 @@ def image(
 
 
 @bench.command(short_help="Measure entropy coders.")
-@click.option(
-    "--quick", is_flag=True, help="A quarter of the symbols and fewer sizes, in less than a minute."
-)
+@click.option("--quick", is_flag=True, help="A quarter of the symbols and fewer sizes: about a minute.")
 @click.option(
     "--repeats",
     type=click.IntRange(1),
