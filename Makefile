@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the bes
 
 test: $(VENV)/.installed  ## all tests but the slow ones, and the examples in the docstrings
 	@$(BIN)/python -m pytest -m "not slow" tests
-	@$(BIN)/python -m pytest -q --doctest-modules --pyargs siglum.errors siglum.entropy siglum.codecs siglum
+	@$(BIN)/python -m pytest -q --doctest-modules --doctest-ignore-import-errors --pyargs siglum.errors siglum.entropy siglum.codecs siglum
 
 slow: $(VENV)/.installed  ## the tests that take long or much memory
 	@$(BIN)/python -m pytest -m slow tests
