@@ -45,7 +45,9 @@ class Registry(Generic[T]):
         self.group = group
         self._modules = dict(modules or {})
         self._entries: dict[str, Callable[..., T]] = {}
-        self._found: set[str] = set()  # names that were looked for once: other distributions do not claim them
+        self._found: set[str] = (
+            set()
+        )  # names that were looked for once: other distributions do not claim them
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
         """Return a decorator that puts a class or function under ``name``.
