@@ -153,7 +153,7 @@ class Categorical(Model):
             length = np.frexp((2 * beyond >> order) + 1.0)[1] - 1
             payload = np.where(number >= cells, 2 * length + 1 + order, 0)
             costs[c] = MAX_PRECISION - np.log2(table[np.minimum(number, len(table) - 1)]) + payload
-            which = self._member_tables(layout.cell_of[c], c)
+            which = layout.member_table[c][np.minimum(layout.cell_of[c], cells)]
             for t in np.unique(which[which >= 0]):
                 assert layout.member_tables is not None
                 member = layout.member_tables.frequencies[t][layout.member_of[c][which == t]]
@@ -172,10 +172,12 @@ class Categorical(Model):
         cells = layout.cell_of.reshape(-1)[at]
         yield TableStep(cells, layout.cell_tables, 0 if contexts == 1 else which)
         if layout.member_tables is not None:
-            table = self._member_tables(cells, which)
+            table = layout.member_table.reshape(-1)[self._places(cells, which)]
+            members = layout.member_of.reshape(-1)[at]
             several = table >= 0
-            members = layout.member_of.reshape(-1)[at[several]]
-            yield TableStep(members, layout.member_tables, table[several])
+            if not several.all():
+                members, table = members[several], table[several]
+            yield TableStep(members, layout.member_tables, table)
 
     def pull(self, decoder: Any, shape: Shape | None = None, context: Any = None) -> NDArray[np.int32]:
         """Decode symbols; without a shape they have that of the context."""
@@ -187,19 +189,22 @@ class Categorical(Model):
         if layout.cell_tables is None:
             return np.zeros(full, np.int32)
         cells = decoder.decode(layout.cell_tables, 0 if contexts == 1 else which, shape=count)
-        if cells.size and int(cells.min()) < 0:
-            raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
-        inside = np.minimum(cells, layout.cells[which] - 1)
-        rank = layout.first[which, inside].astype(np.int64)
-        beyond = cells - layout.cells[which]
-        rank = np.where(beyond >= 0, layout.coded[which] + beyond, rank)
+        places = self._places(cells, which)
+        rank = layout.first.reshape(-1)[places]
+        if not layout.cell_tables.closed:  # an escape tells how far beyond the coded ranks
+            if cells.size and int(cells.min()) < 0:
+                raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
+            rank += np.maximum(cells - layout.cells[which], 0).astype(np.int32)
         if layout.member_tables is not None:
-            table = self._member_tables(cells, which)
+            table = layout.member_table.reshape(-1)[places]
             several = table >= 0
-            rank[several] += decoder.decode(layout.member_tables, table[several])
-        if rank.size and int(rank.max()) >= n:
+            if several.all():
+                rank += decoder.decode(layout.member_tables, table)
+            else:
+                rank[several] += decoder.decode(layout.member_tables, table[several])
+        if rank.size and not 0 <= int(rank.min()) <= int(rank.max()) < n:
             raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
-        return layout.order[which, rank].reshape(full)
+        return layout.order.reshape(-1)[rank if contexts == 1 else which * n + rank].reshape(full)
 
     def _contexts(self, context: Any, shape: tuple[int, ...]) -> Any:
         contexts = len(self._layout.order)
@@ -213,10 +218,15 @@ class Categorical(Model):
         except ValueError:
             raise UsageError(f"a context of shape {which.shape} does not fit symbols of {shape}") from None
 
-    def _member_tables(self, cells: NDArray[np.int32], which: Any) -> NDArray[np.int32]:
+    def _places(self, cells: NDArray[np.int32], which: Any) -> NDArray[Any]:
+        """Where the cells stand in `first` and `member_table`; what is none stands behind the last cell."""
         layout = self._layout
-        inside = np.minimum(cells, layout.cells[which] - 1)
-        return np.where(cells < layout.cells[which], layout.member_table[which, inside], -1).astype(np.int32)
+        if layout.cell_tables is not None and layout.cell_tables.closed:
+            inside = cells
+        else:
+            inside = np.clip(cells, 0, layout.cells[which]).astype(np.int32)
+        width = layout.first.shape[1]
+        return inside if len(layout.first) == 1 else inside + which * width
 
     def config(self) -> dict[str, Any]:
         """Nothing: everything is in the tensors."""

@@ -16,8 +16,8 @@ class Layout(NamedTuple):
 
     order: NDArray[np.int32]  # (contexts, N): symbol of each rank
     coded: NDArray[np.int64]  # (contexts,): symbols that are not left to the escape
-    first: NDArray[np.int32]  # (contexts, most cells): first rank of each cell
-    member_table: NDArray[np.int32]  # (contexts, most cells): table of its members, -1 if it has one
+    first: NDArray[np.int32]  # (contexts, most cells + 1): first rank of each cell, then the number of coded
+    member_table: NDArray[np.int32]  # (contexts, most cells + 1): table of its members, -1 if it has one
     cells: NDArray[np.int64]  # (contexts,)
     cell_of: NDArray[np.int32]  # (contexts, N), by symbol: entry of the first step
     member_of: NDArray[np.int32]  # (contexts, N), by symbol
@@ -68,8 +68,8 @@ def build(weights: NDArray[np.int64]) -> Layout:
     most = MAX_ENTRIES if closed else MAX_ENTRIES - 1
     if coded.max() > most * MAX_ENTRIES:  # one symbol of 65,536 has weight 0, say: its weight becomes 1
         return build(np.maximum(weights, 1))
-    first = np.zeros((contexts, most), np.int32)
-    member_table = np.full((contexts, most), -1, np.int32)
+    first = np.repeat(coded.astype(np.int32)[:, None], most + 1, axis=1)
+    member_table = np.full((contexts, most + 1), -1, np.int32)
     cell_of, member_of = np.zeros((contexts, n), np.int32), np.zeros((contexts, n), np.int32)
     cells = np.zeros(contexts, np.int64)
     masses = np.zeros((contexts, most + 1), np.int64)

@@ -110,7 +110,7 @@ class CodebookGaussian(Model):
         codes: ArrayLike | None = None,
         context: tuple[ArrayLike, ArrayLike] | None = None,
         weights: ArrayLike | None = None,
-        refine_bits: float | None = 10.0,
+        refine_bits: float | None = None,
         **options: Any,
     ) -> CodebookGaussian:
         """Prepare a codebook.
@@ -128,7 +128,8 @@ class CodebookGaussian(Model):
             w_k, positive, instead of fitting them; by default all are equal.
         refine_bits : float, optional
             Cells whose centres are less likely than the likeliest by this factor (2**-bits) are not summed
-            member by member: 0 is fastest, None sums all.
+            member by member: 0 is fastest and bad at sharp predictions, 10 saves time above 4,096 words or
+            so. By default all are summed.
         """
         if options:
             raise UsageError(f"CodebookGaussian.fit takes no {', '.join(options)}")

@@ -28,7 +28,7 @@ from siglum.entropy.models import (
 )
 from siglum.entropy.tables import MAX_OFFSET, MAX_PRECISION, Tables
 from siglum.errors import BitstreamError, UsageError
-from siglum.kernels.dispatch import threads
+from siglum.kernels.dispatch import isa, threads
 
 PRECISION = 15
 BLOCK = 1024
@@ -221,12 +221,16 @@ class _Mixed(NamedTuple):
         return _Mixed(*(array[which] for array in self))  # type: ignore[arg-type]
 
 
-@cache
 def _native() -> Any:
+    return _mixture(isa())
+
+
+@cache
+def _mixture(name: str) -> Any:
     from siglum.kernels import _native
 
     tables = fractional_tables()
-    return _native.Mixture(np.concatenate(tables.frequencies), tables.sizes, tables.offsets)
+    return _native.Mixture(name, np.concatenate(tables.frequencies), tables.sizes, tables.offsets)
 
 
 @cache

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 
+#include "isa.hpp"
 #include "parallel.hpp"
 #include "shares.hpp"
 
@@ -16,6 +18,14 @@ constexpr size_t kPerThread = 1u << 16;  // fewer dimensions of points are not w
 size_t padded_to_lanes(size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
 }  // namespace
+
+const Kernels& require_kernels(const char* isa) {
+  const std::string name = isa;
+  if (!cpu_has(isa)) throw std::invalid_argument("this CPU has no " + name);
+  const Kernels* kernels = name == "avx2" ? avx2_kernels() : name == "avx512" ? avx512_kernels() : scalar_kernels();
+  if (!kernels) throw std::invalid_argument("this build has no " + name);
+  return *kernels;
+}
 
 // What one thread works in.
 struct Codebook::Scratch {

@@ -117,6 +117,14 @@ size_t first_largest(const int32_t* values, size_t padded) {
   }
 }
 
+void add_multiples(int32_t* sums, const int32_t* values, int32_t factor, size_t n) {
+  const Vector by = _mm256_set1_epi32(factor);
+  size_t p = 0;
+  for (; p + 8 <= n; p += 8)
+    store(sums + p, _mm256_add_epi32(load(sums + p), _mm256_mullo_epi32(load(values + p), by)));
+  for (; p < n; ++p) sums[p] += factor * values[p];
+}
+
 // Sums of 8 lanes from the first on.
 Vector prefix(Vector v) {
   v = _mm256_add_epi32(v, _mm256_slli_si256(v, 4));
@@ -141,7 +149,7 @@ void cumulate(const uint32_t* frequencies, size_t padded, uint16_t* row) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static constexpr Kernels kernels = {distances, weights, shares, first_largest, cumulate};
+  static constexpr Kernels kernels = {distances, weights, shares, first_largest, add_multiples, cumulate};
   return &kernels;
 }
 #else

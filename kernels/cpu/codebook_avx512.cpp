@@ -109,6 +109,15 @@ size_t first_largest(const int32_t* values, size_t padded) {
   }
 }
 
+void add_multiples(int32_t* sums, const int32_t* values, int32_t factor, size_t n) {
+  const Vector by = _mm512_set1_epi32(factor);
+  for (size_t p = 0; p < n; p += 16) {
+    const __mmask16 here = n - p < 16 ? static_cast<__mmask16>((1u << (n - p)) - 1) : static_cast<__mmask16>(0xffff);
+    const Vector more = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(here, values + p), by);
+    _mm512_mask_storeu_epi32(sums + p, here, _mm512_add_epi32(_mm512_maskz_loadu_epi32(here, sums + p), more));
+  }
+}
+
 // Lanes moved up by a number of places, zeros come in.
 template <int Places>
 Vector up(Vector v) {
@@ -132,7 +141,7 @@ void cumulate(const uint32_t* frequencies, size_t padded, uint16_t* row) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-  static constexpr Kernels kernels = {distances, weights, shares, first_largest, cumulate};
+  static constexpr Kernels kernels = {distances, weights, shares, first_largest, add_multiples, cumulate};
   return &kernels;
 }
 #else

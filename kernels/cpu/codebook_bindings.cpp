@@ -7,7 +7,6 @@
 #include <string>
 
 #include "codebook.hpp"
-#include "isa.hpp"
 
 namespace nb = nanobind;
 namespace cb = siglum::codebook;
@@ -21,15 +20,6 @@ using Scales = Array<const uint8_t, 2>;
 using Numbers = Array<const int32_t, 1>;
 using Output = Array<uint16_t, 1>;
 using Rows = Array<uint16_t, 2>;
-
-const cb::Kernels& require_kernels(const std::string& isa) {
-  if (!siglum::cpu_has(isa.c_str())) throw std::invalid_argument("this CPU has no " + isa);
-  const cb::Kernels* kernels = isa == "avx2"     ? cb::avx2_kernels()
-                               : isa == "avx512" ? cb::avx512_kernels()
-                                                 : cb::scalar_kernels();
-  if (!kernels) throw std::invalid_argument("this build has no " + isa);
-  return *kernels;
-}
 
 void create(cb::Codebook* self, const std::string& isa, Means points, Numbers bias, Numbers counts, Means centres,
             Numbers centre_bias, Means centre_rates, Array<const int32_t, 2> norms, Array<const int16_t, 1> rates,
@@ -46,7 +36,7 @@ void create(cb::Codebook* self, const std::string& isa, Means points, Numbers bi
       rates.shape(0) != cb::kScales || exponentials.shape(0) != 2 || exponentials.shape(1) != 16) {
     throw std::invalid_argument("arrays differ in shape");
   }
-  new (self) cb::Codebook(require_kernels(isa), dimension, points.data(), bias.data(), counts.data(), cells,
+  new (self) cb::Codebook(cb::require_kernels(isa.c_str()), dimension, points.data(), bias.data(), counts.data(), cells,
                           centres.data(), centre_bias.data(), centre_rates.data(), norms.data(), rates.data(),
                           exponentials.data(), refine);
 }

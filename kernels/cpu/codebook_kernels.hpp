@@ -1,4 +1,4 @@
-// What each instruction set implements of the Gaussian over a codebook. Plain pointers only: the files that are
+// What each instruction set implements of tables that are made for a single symbol: Gaussians over a codebook, mixtures. Plain pointers only: the files that are
 // compiled with special flags must not instantiate shared templates, or the linker may keep a copy that other CPUs
 // cannot run.
 #pragma once
@@ -41,6 +41,9 @@ struct Kernels {
   // The first of the largest.
   size_t (*first_largest)(const int32_t* weights, size_t padded);
 
+  // sums[p] += factor * values[p], which must not overflow.
+  void (*add_multiples)(int32_t* sums, const int32_t* values, int32_t factor, size_t n);
+
   // row[p] = frequencies[0] + ... + frequencies[p], modulo 2^16.
   void (*cumulate)(const uint32_t* frequencies, size_t padded, uint16_t* row);
 };
@@ -49,5 +52,9 @@ struct Kernels {
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+
+// The variant of that name, the plain one where it has none; throws std::invalid_argument if this CPU or this build
+// has no such instructions. In codebook.cpp.
+const Kernels& require_kernels(const char* isa);
 
 }  // namespace siglum::codebook

@@ -68,6 +68,10 @@ size_t first_largest(const int32_t* values, size_t padded) {
   return best;
 }
 
+void add_multiples(int32_t* sums, const int32_t* values, int32_t factor, size_t n) {
+  for (size_t p = 0; p < n; ++p) sums[p] += factor * values[p];
+}
+
 void cumulate(const uint32_t* frequencies, size_t padded, uint16_t* row) {
   uint32_t sum = 0;
   for (size_t p = 0; p < padded; ++p) row[p] = static_cast<uint16_t>(sum += frequencies[p]);
@@ -76,7 +80,7 @@ void cumulate(const uint32_t* frequencies, size_t padded, uint16_t* row) {
 }  // namespace
 
 const Kernels* scalar_kernels() {
-  static constexpr Kernels kernels = {distances, weights, shares, first_largest, cumulate};
+  static constexpr Kernels kernels = {distances, weights, shares, first_largest, add_multiples, cumulate};
   return &kernels;
 }
 

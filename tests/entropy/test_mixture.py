@@ -38,7 +38,7 @@ def table_of(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> tupl
             if low <= start + j <= high:
                 masses[start + j - low] += w * int(frequency)
     masses[-1] = 4096 * int(weights.sum()) - masses.sum()
-    return low, shares(masses, PRECISION)
+    return low, shares(masses * (16 if weights.sum() < 16 else 1), PRECISION)
 
 
 @settings(deadline=None, max_examples=60)

@@ -54,9 +54,8 @@ void codebook_round() {
   const cb::Vectors vectors = {mean.data(), scale.data(), n};
   std::vector<uint16_t> expected_cells, expected_members;
   for (const char* isa : isas) {
-    const cb::Kernels* kernels = isa[0] == 's' ? cb::scalar_kernels() : isa[3] == '2' ? cb::avx2_kernels() : cb::avx512_kernels();
-    if (!siglum::cpu_has(isa) || !kernels) continue;
-    const cb::Codebook book(*kernels, d, points.data(), bias.data(), counts.data(), cells, centres.data(),
+    if (!siglum::cpu_has(isa)) continue;
+    const cb::Codebook book(cb::require_kernels(isa), d, points.data(), bias.data(), counts.data(), cells, centres.data(),
                             centre_bias.data(), centre_rates.data(), norms.data(), rates.data(), powers.data(), refine);
     std::vector<uint16_t> rows(n * (cells + 1)), members(n * (book.members() + 1)), starts(n), frequencies(n);
     book.cell_rows(vectors, rows.data(), 2);
@@ -114,23 +113,10 @@ void multivariate_round() {
   }
 }
 
-void mixture_round() {
+void check_mixture(const siglum::mixture::Mixture& mixture, const siglum::mixture::Components& components,
+                   std::vector<uint16_t>& expected) {
   namespace mx = siglum::mixture;
-  const size_t tables = static_cast<size_t>(between(1, 20)), n = 4, number = static_cast<size_t>(between(1, 6));
-  std::vector<uint32_t> frequencies, sizes;
-  for (size_t t = 0; t < tables; ++t) {
-    sizes.push_back(static_cast<uint32_t>(between(2, 256)));
-    frequencies.push_back(4096 - (sizes.back() - 1));
-    frequencies.insert(frequencies.end(), sizes.back() - 1, 1);
-  }
-  const auto offsets = values<int32_t>(tables, -127, 0);
-  const mx::Mixture mixture(frequencies.data(), sizes.data(), offsets.data(), tables);
-  const int64_t reach = between(0, 1) ? mx::kMaxShift : 300;
-  const auto weights = values<int32_t>(n * number, 0, mx::kMaxWeight / static_cast<int64_t>(number));
-  const auto shifts = values<int32_t>(n * number, -reach, reach);
-  const auto which = values<uint16_t>(n * number, 0, static_cast<int64_t>(tables) - 1);
-  const mx::Components components = {n, number, weights.data(), shifts.data(), which.data()};
-  if (!mixture.valid(components)) return;
+  const size_t n = components.count;
   std::vector<int32_t> bases(n), widths(n), entries(n);
   mixture.windows(components, bases.data(), widths.data());
   std::vector<uint16_t> rows(n * (mx::kWindow + 2)), starts(n), shares(n);
@@ -143,6 +129,33 @@ void mixture_round() {
     for (size_t k = 0; k < last; ++k) check(row[k] < row[k + 1], "a symbol has no slot");
     check(row[last] == 1 << 15 && row[mx::kWindow + 1] == 1 << 15, "symbols do not fill their slots");
     check(starts[v] == row[entry] && starts[v] + shares[v] == row[entry + 1], "an entry is not the row's");
+  }
+  if (expected.empty()) expected = rows;
+  check(rows == expected, "mixture: instruction sets differ");
+}
+
+void mixture_round() {
+  namespace mx = siglum::mixture;
+  const size_t tables = static_cast<size_t>(between(1, 20)), n = 4, number = static_cast<size_t>(between(1, 6));
+  std::vector<uint32_t> frequencies, sizes;
+  for (size_t t = 0; t < tables; ++t) {
+    sizes.push_back(static_cast<uint32_t>(between(2, 256)));
+    frequencies.push_back(4096 - (sizes.back() - 1));
+    frequencies.insert(frequencies.end(), sizes.back() - 1, 1);
+  }
+  const auto offsets = values<int32_t>(tables, -127, 0);
+  const int64_t reach = between(0, 1) ? mx::kMaxShift : 300;
+  const auto weights = values<int32_t>(n * number, 0, mx::kMaxWeight / static_cast<int64_t>(number));
+  const auto shifts = values<int32_t>(n * number, -reach, reach);
+  const auto which = values<uint16_t>(n * number, 0, static_cast<int64_t>(tables) - 1);
+  const mx::Components components = {n, number, weights.data(), shifts.data(), which.data()};
+  std::vector<uint16_t> expected;
+  for (const char* isa : isas) {
+    if (!siglum::cpu_has(isa)) continue;
+    const mx::Mixture mixture(siglum::codebook::require_kernels(isa), frequencies.data(), sizes.data(), offsets.data(),
+                              tables);
+    if (!mixture.valid(components)) return;
+    check_mixture(mixture, components, expected);
   }
 }
 
