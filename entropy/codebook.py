@@ -133,7 +133,11 @@ class CodebookGaussian(Model):
         if options:
             raise UsageError(f"CodebookGaussian.fit takes no {', '.join(options)}")
         words = as_finite(data, "codewords")
-        if words.ndim != 2 or not 1 <= len(words) <= MAX_CODEWORDS or not 1 <= words.shape[1] <= MAX_DIMENSION:
+        if (
+            words.ndim != 2
+            or not 1 <= len(words) <= MAX_CODEWORDS
+            or not 1 <= words.shape[1] <= MAX_DIMENSION
+        ):
             raise UsageError(f"codewords must be of shape (K, d), K to {MAX_CODEWORDS}, d to {MAX_DIMENSION}")
         if refine_bits is not None and not 0 <= refine_bits <= 1000:
             raise UsageError(f"refine_bits must be 0 to 1000, or None, not {refine_bits}")
@@ -251,12 +255,12 @@ class CodebookGaussian(Model):
         counts = self._tensors["counts"]
         cell_rows = np.zeros((len(mean), len(counts) + 1), np.uint16)
         self._native.cell_rows(mean, scale, cell_rows, threads())
-        cells = np.diff(cell_rows.astype(np.int64)) / 2.0**PRECISION
+        cells = np.diff(cell_rows.astype(np.float64)) / 2.0**PRECISION
         result = np.empty((len(mean), len(self._position)))
         for c, (first, count) in enumerate(zip(self._first, counts, strict=True)):
             rows = np.empty((len(mean), int(counts.max()) + 1), np.uint16)
             self._native.member_rows(mean, scale, np.full(len(mean), c, np.int32), rows, threads())
-            members = np.diff(rows.astype(np.int64))[:, :count] / 2.0**PRECISION
+            members = np.diff(rows.astype(np.float64))[:, :count] / 2.0**PRECISION
             result[:, self._tensors["order"][first : first + count]] = cells[:, c : c + 1] * members
         return result
 

@@ -23,7 +23,6 @@ from siglum.entropy.models import (
     Shape,
     Step,
     TableStep,
-    as_finite,
     as_integers,
     as_shape,
 )
@@ -140,7 +139,7 @@ class GaussianMixture(Model):
         mixed = self._components(context, full)
         result = np.empty(len(mixed.bases), np.int64)
         for begin in range(0, len(result), BLOCK):
-            part = _Mixed(*(array[begin : begin + BLOCK] for array in mixed))
+            part = mixed.part(slice(begin, begin + BLOCK))
             rows = np.empty((len(part.bases), int(part.widths.max()) + 2), np.uint16)
             _native().rows(*part, rows, threads())
             number = decoder.decode_direct(rows, PRECISION).astype(np.int64)
@@ -193,18 +192,19 @@ class GaussianMixture(Model):
             raise UsageError(f"weights must have 1 to {MAX_COMPONENTS} components on their last axis")
         full = (*shape, weights.shape[-1])
         try:
-            arrays = [np.broadcast_to(array, full) for array in (weights, shift, table)]
+            arrays: list[NDArray[Any]] = [np.broadcast_to(array, full) for array in (weights, shift, table)]
         except ValueError:
             raise UsageError(
                 f"a context of shapes {weights.shape} and {table.shape} does not fit symbols of {shape}"
             ) from None
-        flat = [np.ascontiguousarray(array).reshape(-1, full[-1]) for array in arrays]
-        bases, widths = np.empty((2, len(flat[0])), np.int32)
+        parts = [np.ascontiguousarray(array).reshape(-1, full[-1]) for array in arrays]
+        bases, widths = np.empty((2, len(parts[0])), np.int32)
+        mixed = _Mixed(parts[0], parts[1], parts[2], bases, widths)
         try:
-            _native().windows(*flat, bases, widths)
+            _native().windows(*mixed)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        return _Mixed(*flat, bases, widths)
+        return mixed
 
 
 class _Mixed(NamedTuple):
@@ -215,6 +215,10 @@ class _Mixed(NamedTuple):
     tables: NDArray[np.uint16]
     bases: NDArray[np.int32]
     widths: NDArray[np.int32]
+
+    def part(self, which: slice) -> _Mixed:
+        """Some of the symbols."""
+        return _Mixed(*(array[which] for array in self))  # type: ignore[arg-type]
 
 
 @cache

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "codebook.hpp"
+#include "isa.hpp"
 
 namespace nb = nanobind;
 namespace cb = siglum::codebook;
@@ -22,17 +23,11 @@ using Output = Array<uint16_t, 1>;
 using Rows = Array<uint16_t, 2>;
 
 const cb::Kernels& require_kernels(const std::string& isa) {
-  const cb::Kernels* kernels = nullptr;
-  if (isa == "scalar") kernels = cb::scalar_kernels();
-#if defined(__x86_64__) || defined(__i386__)
-  if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) kernels = cb::avx2_kernels();
-  if (isa == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    kernels = cb::avx512_kernels();
-  }
-#endif
-  if (!kernels) throw std::invalid_argument("this CPU or this build has no " + isa);
+  if (!siglum::cpu_has(isa.c_str())) throw std::invalid_argument("this CPU has no " + isa);
+  const cb::Kernels* kernels = isa == "avx2"     ? cb::avx2_kernels()
+                               : isa == "avx512" ? cb::avx512_kernels()
+                                                 : cb::scalar_kernels();
+  if (!kernels) throw std::invalid_argument("this build has no " + isa);
   return *kernels;
 }
 
