@@ -211,7 +211,9 @@ def _dials(coder: Coder, given: dict[str, tuple[float, ...]], quick: bool) -> tu
 def _kept(path: Path, planned: Plan, header: dict[str, Any], keep: Path | None) -> dict[Key, Row]:
     run, rows = read_rows(path)
     if run and run.get("machine") != header["machine"]:
-        raise UsageError(f"{path} was measured on another machine; times of two are not mixed: name a new file")
+        raise UsageError(
+            f"{path} was measured on another machine; times of two are not mixed: name a new file"
+        )
     names = {metric.name: metric.medium for metric in planned.metrics}
     tasks = {row_of(task, planned.coders[task.codec]).key: task for task in planned.tasks}
     kept = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -72,9 +72,7 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """Digest of all items; the same wherever the folder lies."""
-        lines = [
-            f"{digest} {item.name}\n" for item, digest in zip(self.items, self.digests, strict=True)
-        ]
+        lines = [f"{digest} {item.name}\n" for item, digest in zip(self.items, self.digests, strict=True)]
         return sha256("".join(lines).encode()).hexdigest()
 
 
@@ -95,21 +93,26 @@ def find(paths: Sequence[Path], limit: int | None = None) -> list[Dataset]:
     UnsupportedInputError
         If there is nothing to be coded below a path.
     """
-    datasets = []
+    datasets: list[Dataset] = []
+    names: set[str] = set()
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or directory")
-        # With several paths the names of two files could be the same.
-        before = f"{path.name}/" if len(paths) > 1 and path.is_dir() else ""
         items: list[Item] = []
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix.lower() in SUFFIXES and (file.is_file() or not path.is_dir()):
-                name = before + (file.relative_to(path).as_posix() if path.is_dir() else file.name)
+                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
                 items += _items_of(name, file)
             if limit is not None and len(items) >= limit:
                 break
         if not items:
             raise UnsupportedInputError(f"{path} holds nothing to be coded ({', '.join(sorted(SUFFIXES))})")
+        if names & {item.name for item in items}:
+            # Two paths have files of the same name: those of the later one are told apart by its own.
+            items = [
+                replace(item, name=f"{path.resolve().parent.name}/{path.name}/{item.name}") for item in items
+            ]
+        names |= {item.name for item in items}
         chosen = tuple(items[:limit])
         datasets.append(Dataset(path, chosen, tuple(_digest(item) for item in chosen)))
     return datasets

@@ -154,8 +154,8 @@ def row_of(task: Task, coder: Coder) -> Row:
 
 def kept_path(folder: Path, task: Task, suffix: str) -> Path:
     """Return where a stream or a decoded item is kept: ``codec/dial/item.suffix``."""
-    dial = "default" if task.dial is None else f"{task.dial:g}"
-    return folder / task.codec / dial / (task.item.name.replace("#", "/") + suffix)
+    dial = "none" if task.dial is None else f"{task.dial:g}"
+    return folder / task.codec / dial / (task.item.name + suffix)
 
 
 def fitting(original: Any, decoded: Any, slack: int = 0) -> Any:

@@ -51,9 +51,7 @@ def jpeg2000(name: str, threads: int) -> Coder:
         }
 
     dials = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
-    return _pillow(
-        name, "JPEG2000", ".jp2", dials, f"OpenJPEG {features.version_codec('jpg_2000')}", options
-    )
+    return _pillow(name, "JPEG2000", ".jp2", dials, f"OpenJPEG {features.version_codec('jpg_2000')}", options)
 
 
 def webp(name: str, threads: int) -> Coder:
@@ -84,9 +82,7 @@ def jxl(name: str, threads: int) -> Coder:
     def options(quality: Dial) -> dict[str, Any]:
         return {"quality": _whole(quality), "effort": 7, "num_threads": threads}
 
-    return _pillow(
-        name, "JXL", ".jxl", dials, _distribution("pillow-jxl-plugin"), options, threads
-    )
+    return _pillow(name, "JXL", ".jxl", dials, _distribution("pillow-jxl-plugin"), options, threads)
 
 
 def heif(name: str, threads: int) -> Coder:

@@ -31,9 +31,7 @@ def opus(name: str, threads: int) -> Coder:
 def aac(name: str, threads: int) -> Coder:
     """AAC-LC by FFmpeg's own encoder, in MPEG-4."""
     options = {"aac_coder": "twoloop"}
-    return _by_ffmpeg(
-        name, "aac", "ipod", ".m4a", (16, 24, 32, 48, 64, 96), options, MP3_RATES, slack=2048
-    )
+    return _by_ffmpeg(name, "aac", "ipod", ".m4a", (16, 24, 32, 48, 64, 96), options, MP3_RATES, slack=2048)
 
 
 def mp3(name: str, threads: int) -> Coder:

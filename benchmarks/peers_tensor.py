@@ -36,7 +36,9 @@ def lz4(name: str, threads: int) -> Coder:
     def compress(data: bytes, level: int) -> bytes:
         return bytes(frame.compress(data, compression_level=level))
 
-    return _lossless(name, ".lz4", (0, 3, 9, 12), version, compress, lambda data: bytes(frame.decompress(data)))
+    return _lossless(
+        name, ".lz4", (0, 3, 9, 12), version, compress, lambda data: bytes(frame.decompress(data))
+    )
 
 
 def zfp(name: str, threads: int) -> Coder:

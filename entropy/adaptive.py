@@ -214,7 +214,9 @@ class _State:
         n = self.counts.shape[1]
         self.order = np.argsort(-self.counts, axis=1, kind="stable").astype(np.int32)
         self.rank = np.empty_like(self.order)
-        np.put_along_axis(self.rank, self.order, np.broadcast_to(np.arange(n, dtype=np.int32), self.order.shape), 1)
+        np.put_along_axis(
+            self.rank, self.order, np.broadcast_to(np.arange(n, dtype=np.int32), self.order.shape), 1
+        )
         most = min(n, MAX_ENTRIES - 1)
         ranked = np.take_along_axis(self.counts, self.order[:, :most], axis=1)
         totals = self.counts.sum(axis=1)

@@ -113,7 +113,9 @@ class Categorical(Model):
         return min(candidates, key=lambda model: float((shares * model.costs()).sum()))
 
     @classmethod
-    def fit(cls, data: Any, *, alphabet: int | None = None, context: Any = None, **options: Any) -> Categorical:
+    def fit(
+        cls, data: Any, *, alphabet: int | None = None, context: Any = None, **options: Any
+    ) -> Categorical:
         """Count symbols.
 
         Parameters
@@ -251,7 +253,9 @@ class Categorical(Model):
         context = rng.integers(0, 2, count)
         cumulative = np.cumsum(probabilities / probabilities.sum(axis=1, keepdims=True), axis=1)
         draws = rng.random(count)
-        symbols = [min(int(np.searchsorted(cumulative[c], u)), 2999) for c, u in zip(context, draws, strict=True)]
+        symbols = [
+            min(int(np.searchsorted(cumulative[c], u)), 2999) for c, u in zip(context, draws, strict=True)
+        ]
         return Example(cls.from_probabilities(probabilities), np.array(symbols, np.int32), context)
 
 
@@ -326,9 +330,7 @@ def _build(weights: NDArray[np.int64]) -> _Layout:
         for row, member in zip(rows, members, strict=True):
             row[: len(member)] = member
         member_tables = _tables(rows, np.array([len(member) for member in members]), closed=True)
-    return _Layout(
-        order, coded, first, member_table, cells, cell_of, member_of, cell_tables, member_tables
-    )
+    return _Layout(order, coded, first, member_table, cells, cell_of, member_of, cell_tables, member_tables)
 
 
 def _tables(weights: NDArray[np.int64], sizes: NDArray[np.int64], closed: bool) -> Tables:

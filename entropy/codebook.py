@@ -133,7 +133,11 @@ class CodebookGaussian(Model):
         if options:
             raise UsageError(f"CodebookGaussian.fit takes no {', '.join(options)}")
         words = as_finite(data, "codewords")
-        if words.ndim != 2 or not 1 <= len(words) <= MAX_CODEWORDS or not 1 <= words.shape[1] <= MAX_DIMENSION:
+        if (
+            words.ndim != 2
+            or not 1 <= len(words) <= MAX_CODEWORDS
+            or not 1 <= words.shape[1] <= MAX_DIMENSION
+        ):
             raise UsageError(f"codewords must be of shape (K, d), K to {MAX_CODEWORDS}, d to {MAX_DIMENSION}")
         if refine_bits is not None and not 0 <= refine_bits <= 1000:
             raise UsageError(f"refine_bits must be 0 to 1000, or None, not {refine_bits}")

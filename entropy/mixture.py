@@ -23,7 +23,6 @@ from siglum.entropy.models import (
     Shape,
     Step,
     TableStep,
-    as_finite,
     as_integers,
     as_shape,
 )

@@ -70,9 +70,7 @@ class MultivariateGaussian(Model):
 
     name = "multivariate"
 
-    def __init__(
-        self, mean: ArrayLike, factors: ArrayLike, scales: ArrayLike, integer: bool = False
-    ) -> None:
+    def __init__(self, mean: ArrayLike, factors: ArrayLike, scales: ArrayLike, integer: bool = False) -> None:
         self.mean = as_integers(mean, "means", -_MAX_FIXED, _MAX_FIXED)
         self.factors = as_integers(factors, "factors", -_MAX_FIXED, _MAX_FIXED)
         self.scales = as_integers(scales, "scales", 0, LEVELS - 1).astype(np.uint8)
@@ -194,9 +192,7 @@ class MultivariateGaussian(Model):
         return {"mean": self.mean, "factors": self.factors, "scales": self.scales}
 
     @classmethod
-    def restore(
-        cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
-    ) -> MultivariateGaussian:
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> MultivariateGaussian:
         """Make the model again."""
         return cls(tensors["mean"], tensors["factors"], tensors["scales"], bool(config["integer"]))
 

@@ -8,9 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from siglum.errors import UsageError
 
 
-def normalise_rows(
-    weights: NDArray[np.int64], sizes: ArrayLike, precision: int
-) -> NDArray[np.uint32]:
+def normalise_rows(weights: NDArray[np.int64], sizes: ArrayLike, precision: int) -> NDArray[np.uint32]:
     """Integer frequencies in proportion to integer weights, by largest remainders, ties to the lowest index.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import signal
@@ -97,10 +98,9 @@ class _Worker(Generic[Task, Result]):
         if not self.running:
             self._start()
         self.index = following[0]
-        try:
+        # It may have died in between; reading its outcome finds that.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(following)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died in between; reading its outcome finds that
         return True
 
     def outcome(self) -> Outcome[Result]:

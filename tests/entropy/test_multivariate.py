@@ -15,9 +15,7 @@ from siglum.kernels.reference import multivariate as reference
 DIMENSIONS = st.integers(1, 16)
 
 
-def prior(
-    rng: np.random.Generator, d: int, n: int, each: bool, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def prior(rng: np.random.Generator, d: int, n: int, each: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
     columns = n if each else 1
     mean = rng.integers(-size, size, (d, columns)).astype(np.int32)
     factors = rng.integers(-size, size, (d * (d - 1) // 2, columns)).astype(np.int32)
@@ -115,7 +113,11 @@ def test_bad_arguments() -> None:
     for values in (np.full((3, 2), np.inf), np.full((3, 2), 1e8), np.ones((3, 3))):
         with pytest.raises(UsageError):
             model.encode(values)
-    for context in ((np.zeros((2, 2), int), None, None), (None, np.zeros(3, int), None), (None, None, [99, 0])):
+    for context in (
+        (np.zeros((2, 2), int), None, None),
+        (None, np.zeros(3, int), None),
+        (None, None, [99, 0]),
+    ):
         with pytest.raises(UsageError):
             model.encode(np.ones((3, 2)), context)
     with pytest.raises(UsageError):

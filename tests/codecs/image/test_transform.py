@@ -89,7 +89,9 @@ def test_training_runs_resumes_and_exports(
     trainer.run(compiled=False)
     first = trainer.step
     assert first >= 1
-    longer = train.Recipe(preset="tiny", hours=(trainer.seconds + 0.5) / 3600, batch=2, crop=64, warmup_steps=1)
+    longer = train.Recipe(
+        preset="tiny", hours=(trainer.seconds + 0.5) / 3600, batch=2, crop=64, warmup_steps=1
+    )
     again = train.Trainer(longer, pictures, out, log=lambda line: None)
     again.resume(out / "last.pt")
     assert again.step == first
