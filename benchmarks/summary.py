@@ -17,6 +17,7 @@ from siglum.errors import UsageError
 
 Floats = NDArray[np.float64]
 RESAMPLES = 200
+NOUNS = {"image": "picture", "audio": "recording", "tensor": "array"}
 SPEEDS = {"image": ("MP/s", 1e6), "audio": ("x real time", 1.0), "tensor": ("M/s", 1e6)}
 
 
@@ -140,7 +141,7 @@ def _table(rows: list[Row]) -> list[str]:
     widths = [max(len(name), 8) for name in names]
     head = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
     lines = [
-        f"{items} {rows[0].medium}{'s' if items != 1 else ''}; means over them, speeds in {speed}",
+        f"{items} {NOUNS[rows[0].medium or 'image']}{'s' if items != 1 else ''}; means over them, speeds in {speed}",
         f"{'codec':<9}  {'dial':>6}  {unit:>8}  {head}    encode    decode",
     ]
     groups: dict[tuple[str, float | None], list[Row]] = {}
