@@ -32,9 +32,9 @@ def si_sdr(original: Audio, decoded: Audio) -> float:
     target = float(x @ y) / power * x
     noise = float((target - y) @ (target - y))
     signal = float(target @ target)
-    if noise <= 1e-20 * signal:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    if signal == 0:
+        return -math.inf
+    return math.inf if noise <= 1e-20 * signal else 10 * math.log10(signal / noise)
 
 
 def mel_distance(original: Audio, decoded: Audio) -> float:

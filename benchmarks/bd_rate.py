@@ -201,7 +201,7 @@ def compare_qualities(
 
     Examples
     --------
-    >>> compare_qualities([0.1, 0.2, 0.4], [28, 31, 34], [0.1, 0.2, 0.4], [29, 32, 35]).difference
+    >>> round(compare_qualities([0.1, 0.2, 0.4], [28, 31, 34], [0.1, 0.2, 0.4], [29, 32, 35]).difference, 6)
     1.0
     """
     anchor, other = _curves(anchor_rates, anchor_qualities, rates, qualities, method)
