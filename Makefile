@@ -8,7 +8,7 @@ SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmark
              -o -name '*.safetensors' -o -name '*.json' \) 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench clean
+.PHONY: help demo test slow lint format bench fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the bes
 
 test: $(VENV)/.installed  ## all tests but the slow ones, and the examples in the docstrings
 	@$(BIN)/python -m pytest -m "not slow" tests
-	@$(BIN)/python -m pytest -q --doctest-modules --pyargs siglum.errors siglum.entropy siglum.codecs siglum
+	@$(BIN)/python -m pytest -q --doctest-modules --doctest-ignore-import-errors --pyargs siglum.errors siglum.entropy siglum.codecs siglum
 
 slow: $(VENV)/.installed  ## the tests that take long or much memory
 	@$(BIN)/python -m pytest -m slow tests
@@ -40,6 +40,9 @@ format:  ## put the sources into house style
 bench: $(VENV)/.installed  ## rate and distortion over DATA=folder, and the entropy coder's speed
 	@$(BIN)/codec bench $(DATA)
 	@$(BIN)/python -m siglum.benchmarks.entropy
+
+fuzz:  ## a million damaged payloads into the entropy decoders, under the address and undefined behaviour sanitizers
+	@tests/sanitizers/run.sh 1000000
 
 clean:  ## remove the environment and everything built
 	@rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

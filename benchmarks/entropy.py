@@ -99,7 +99,7 @@ def tasks(quick: bool, seed: int = 0, scale: float = 1.0) -> Iterator[tuple[Task
 
 def run(
     chosen: Sequence[tuple[Task, bool]] | Iterator[tuple[Task, bool]],
-    repeats: int = 25,
+    repeats: int = 100,
     seconds: float = 1.5,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:

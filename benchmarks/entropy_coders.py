@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from siglum.benchmarks.entropy_sources import Task
-from siglum.entropy import rans
+from siglum.entropy import precise, rans
 from siglum.kernels import dispatch
 
 
@@ -119,10 +118,6 @@ def _one_chunk(task: Task, lanes: int | None = None) -> Ready:
 
 
 def _precise(task: Task) -> Ready:
-    try:
-        precise = importlib.import_module("siglum.entropy.precise")
-    except ImportError as error:
-        raise Absent("not installed") from error
     kept = [np.flatnonzero(row >= 2.0**-26) for row in task.mass]
     tables = precise.PreciseTables.from_pmf(
         [row[places] for row, places in zip(task.mass, kept, strict=True)],

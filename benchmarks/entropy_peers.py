@@ -137,8 +137,9 @@ def _torch_ans(implementation: str, interleaves: int, precision: int) -> Any:
         options = {"impl": implementation, "num_interleaves": interleaves, "freq_precision": precision}
         if task.indexes is None:
             coder = interface(**options, inverse_cdf_precision="auto")
-            row = torch.from_numpy(task.mass.astype(np.float32))
-            coder.init_params(row, torch.tensor([row.shape[1]]), torch.tensor([task.first]))
+            kept = np.flatnonzero(task.mass[0] >= 0.25 / 2**precision)  # the rest by its bypass
+            row = torch.from_numpy(task.mass[:, kept].astype(np.float32))
+            coder.init_params(row, torch.tensor([len(kept)]), torch.tensor([int(kept[0]) + task.first]))
         else:  # `init_params` takes only rows of one length, and only it builds its lookup
             coder = interface(**options)
             coder.set_cdfs(*map(torch.from_numpy, _ragged(task, precision)))

@@ -8,6 +8,7 @@ Native and torch take turns in every repetition, and of each the least wall time
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +29,14 @@ from siglum.codecs.image.codec import ImageCodec
 from siglum.codecs.image.engine import ENGINES, EngineName
 from siglum.codecs.image.weights import load_by_name
 from siglum.kernels import dispatch
-from siglum.kernels.float_network import FloatNetwork, Pointwise
+from siglum.kernels.float_network import FloatNetwork, Pointwise, rounds
 
-CHANNELS, POSITIONS, LAYERS = 192, (64, 96), 8  # of the matrix products
+if TYPE_CHECKING:
+    from siglum.codecs.image.weights import ImageWeights
+
+CHANNELS, POSITIONS, LAYERS = 192, (8, 96), 16  # of the matrix products
 LEVEL = 153
+ROUNDING_LEVELS = (20, 60, 100, 140, 180, 220, 250)
 Work = Callable[[], object]
 
 
@@ -81,6 +88,33 @@ def network_rows(pixels: NDArray[np.uint8], engines: Sequence[EngineName], repea
             speeds = {name: height * width / 1e6 / value for name, value in seconds.items()}
             rows.append(_row(work, threads, "MP/s", speeds))
     return rows
+
+
+def rounding_rows(folder: Path) -> list[str]:
+    """What an analysis in bfloat16 costs against float32: changes of rate and squared error over a folder."""
+    from siglum.datasets.images import find_images
+
+    pictures = [picture_of(path) for path in find_images(folder)]
+    weights = load_by_name("small")
+    rows = []
+    for level in ROUNDING_LEVELS:
+        totals = {}
+        for isa in ("avx2", "avx512"):
+            with mock.patch.dict(os.environ, SIGLUM_ISA=isa):
+                trials = [_trial(weights, pixels, level) for pixels in pictures]
+            totals[isa] = np.sum(trials, axis=0)
+        rate, error = 100 * (totals["avx512"] / totals["avx2"] - 1)
+        rows.append(f"level {level:3}  rate {rate:+.4f} %  squared error {error:+.4f} %")
+    return rows
+
+
+def _trial(weights: ImageWeights, pixels: NDArray[np.uint8], level: int) -> tuple[float, float]:
+    """Bits and mean squared error a pixel."""
+    height, width = pixels.shape[:2]
+    coded, latents = lossy.encode(weights, pixels, level, 1)
+    decoded = lossy.synthesise(weights, latents, level, height, width, 1)
+    bits = 8 * sum(len(tile.payload) for tile in coded) / (height * width)
+    return bits, float(np.mean((decoded.astype(np.float64) - pixels) ** 2))
 
 
 def product_rows(engines: Sequence[EngineName], repeats: int) -> list[str]:
@@ -151,7 +185,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("picture", type=Path, nargs="?", help="a picture; by default one is made, 768x512")
     parser.add_argument("--repeats", type=int, default=9, help="timed runs, of which the best counts")
     parser.add_argument("--cold", type=int, default=5, help="timed processes; 0 starts none")
+    parser.add_argument(
+        "--rounding", type=Path, help="only: what bfloat16 costs over this folder of pictures"
+    )
     options = parser.parse_args(arguments)
+    if options.rounding:
+        if not rounds("avx512"):
+            parser.error("this machine does not multiply bfloat16")
+        print("\n".join(rounding_rows(options.rounding)))
+        return 0
     if options.repeats < 1 or options.cold < 0:
         parser.error("numbers must be positive")
     engines = [name for name in ENGINES if name == "native" or find_spec("torch") is not None]

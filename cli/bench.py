@@ -144,13 +144,11 @@ def run(
 
 
 @bench.command(short_help="Measure entropy coders.")
-@click.option(
-    "--quick", is_flag=True, help="A quarter of the symbols and fewer sizes, in less than a minute."
-)
+@click.option("--quick", is_flag=True, help="A quarter of the symbols and fewer sizes: about a minute.")
 @click.option(
     "--repeats",
     type=click.IntRange(1),
-    default=25,
+    default=100,
     show_default=True,
     metavar="N",
     help="Turns of each coder.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.entropy.cells import Layout, build, without_tail
 from siglum.entropy.models import (
     MODELS,
     Example,
@@ -19,8 +20,7 @@ from siglum.entropy.models import (
     as_integers,
     as_shape,
 )
-from siglum.entropy.normalise import normalise_rows
-from siglum.entropy.tables import MAX_ENTRIES, MAX_PRECISION, Tables, escape_order
+from siglum.entropy.tables import MAX_PRECISION, Tables, escape_order
 from siglum.errors import BitstreamError, UsageError
 
 MAX_ALPHABET = 2**16
@@ -28,20 +28,6 @@ MAX_CONTEXTS = 256
 
 _MAX_WEIGHT = 2**31
 _TAILS = (0.0, 2.0**-18, 2.0**-16, 2.0**-14, 2.0**-12)
-
-
-class _Layout(NamedTuple):
-    """Cells and members of all contexts; ranks count symbols by falling weight."""
-
-    order: NDArray[np.int32]  # (contexts, N): symbol of each rank
-    coded: NDArray[np.int64]  # (contexts,): symbols that are not left to the escape
-    first: NDArray[np.int32]  # (contexts, most cells): first rank of each cell
-    member_table: NDArray[np.int32]  # (contexts, most cells): table of its members, -1 if it has one
-    cells: NDArray[np.int64]  # (contexts,)
-    cell_of: NDArray[np.int32]  # (contexts, N), by symbol: entry of the first step
-    member_of: NDArray[np.int32]  # (contexts, N), by symbol
-    cell_tables: Tables | None
-    member_tables: Tables | None
 
 
 @MODELS.register("categorical")
@@ -105,7 +91,7 @@ class Categorical(Model):
         scaled = array / array.max(axis=-1, keepdims=True)
         weights = np.rint(scaled * _MAX_WEIGHT).astype(np.int64)
         candidates = [
-            cls(_without_tail(weights, mass)) for mass in (_TAILS if tail is None else (float(tail),))
+            cls(without_tail(weights, mass)) for mass in (_TAILS if tail is None else (float(tail),))
         ]
         if len(candidates) == 1:
             return candidates[0]
@@ -145,8 +131,8 @@ class Categorical(Model):
         return cls.from_probabilities(counts)
 
     @cached_property
-    def _layout(self) -> _Layout:
-        return _build(np.atleast_2d(self.weights).astype(np.int64))
+    def _layout(self) -> Layout:
+        return build(np.atleast_2d(self.weights).astype(np.int64))
 
     @property
     def tables(self) -> tuple[Tables | None, Tables | None]:
@@ -167,7 +153,7 @@ class Categorical(Model):
             length = np.frexp((2 * beyond >> order) + 1.0)[1] - 1
             payload = np.where(number >= cells, 2 * length + 1 + order, 0)
             costs[c] = MAX_PRECISION - np.log2(table[np.minimum(number, len(table) - 1)]) + payload
-            which = self._member_tables(layout.cell_of[c], c)
+            which = layout.member_table[c][np.minimum(layout.cell_of[c], cells)]
             for t in np.unique(which[which >= 0]):
                 assert layout.member_tables is not None
                 member = layout.member_tables.frequencies[t][layout.member_of[c][which == t]]
@@ -186,10 +172,12 @@ class Categorical(Model):
         cells = layout.cell_of.reshape(-1)[at]
         yield TableStep(cells, layout.cell_tables, 0 if contexts == 1 else which)
         if layout.member_tables is not None:
-            table = self._member_tables(cells, which)
+            table = layout.member_table.reshape(-1)[self._places(cells, which)]
+            members = layout.member_of.reshape(-1)[at]
             several = table >= 0
-            members = layout.member_of.reshape(-1)[at[several]]
-            yield TableStep(members, layout.member_tables, table[several])
+            if not several.all():
+                members, table = members[several], table[several]
+            yield TableStep(members, layout.member_tables, table)
 
     def pull(self, decoder: Any, shape: Shape | None = None, context: Any = None) -> NDArray[np.int32]:
         """Decode symbols; without a shape they have that of the context."""
@@ -201,19 +189,22 @@ class Categorical(Model):
         if layout.cell_tables is None:
             return np.zeros(full, np.int32)
         cells = decoder.decode(layout.cell_tables, 0 if contexts == 1 else which, shape=count)
-        if cells.size and int(cells.min()) < 0:
-            raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
-        inside = np.minimum(cells, layout.cells[which] - 1)
-        rank = layout.first[which, inside].astype(np.int64)
-        beyond = cells - layout.cells[which]
-        rank = np.where(beyond >= 0, layout.coded[which] + beyond, rank)
+        places = self._places(cells, which)
+        rank = layout.first.reshape(-1)[places]
+        if not layout.cell_tables.closed:  # an escape tells how far beyond the coded ranks
+            if cells.size and int(cells.min()) < 0:
+                raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
+            rank += np.maximum(cells - layout.cells[which], 0).astype(np.int32)
         if layout.member_tables is not None:
-            table = self._member_tables(cells, which)
+            table = layout.member_table.reshape(-1)[places]
             several = table >= 0
-            rank[several] += decoder.decode(layout.member_tables, table[several])
-        if rank.size and int(rank.max()) >= n:
+            if several.all():
+                rank += decoder.decode(layout.member_tables, table)
+            else:
+                rank[several] += decoder.decode(layout.member_tables, table[several])
+        if rank.size and not 0 <= int(rank.min()) <= int(rank.max()) < n:
             raise BitstreamError("a symbol lies outside the alphabet: the file is damaged")
-        return layout.order[which, rank].reshape(full)
+        return layout.order.reshape(-1)[rank if contexts == 1 else which * n + rank].reshape(full)
 
     def _contexts(self, context: Any, shape: tuple[int, ...]) -> Any:
         contexts = len(self._layout.order)
@@ -227,10 +218,15 @@ class Categorical(Model):
         except ValueError:
             raise UsageError(f"a context of shape {which.shape} does not fit symbols of {shape}") from None
 
-    def _member_tables(self, cells: NDArray[np.int32], which: Any) -> NDArray[np.int32]:
+    def _places(self, cells: NDArray[np.int32], which: Any) -> NDArray[Any]:
+        """Where the cells stand in `first` and `member_table`; what is none stands behind the last cell."""
         layout = self._layout
-        inside = np.minimum(cells, layout.cells[which] - 1)
-        return np.where(cells < layout.cells[which], layout.member_table[which, inside], -1).astype(np.int32)
+        if layout.cell_tables is not None and layout.cell_tables.closed:
+            inside = cells
+        else:
+            inside = np.clip(cells, 0, layout.cells[which]).astype(np.int32)
+        width = layout.first.shape[1]
+        return inside if len(layout.first) == 1 else inside + which * width
 
     def config(self) -> dict[str, Any]:
         """Nothing: everything is in the tensors."""
@@ -257,83 +253,3 @@ class Categorical(Model):
             min(int(np.searchsorted(cumulative[c], u)), 2999) for c, u in zip(context, draws, strict=True)
         ]
         return Example(cls.from_probabilities(probabilities), np.array(symbols, np.int32), context)
-
-
-def _without_tail(weights: NDArray[np.int64], mass: float) -> NDArray[np.int64]:
-    """Weights with the least ones, of this share together, set to zero."""
-    order = np.argsort(weights, axis=-1, kind="stable")
-    cumulative = np.cumsum(np.take_along_axis(weights, order, -1), axis=-1)
-    dropped = cumulative <= cumulative[..., -1:] * mass
-    result = weights.copy()
-    kept = np.where(dropped, 0, np.take_along_axis(weights, order, -1))
-    np.put_along_axis(result, order, kept, axis=-1)
-    return result
-
-
-def _cut(weights: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """First ranks of cells: falling weights cut into at most ``most`` cells of about equal mass.
-
-    Each cell takes members until it has its share of what is left, at most 256 of them, and as many as the
-    cells after it could not hold.
-    """
-    n = len(weights)
-    if n <= most:
-        return np.arange(n)
-    cumulative = np.concatenate([[0], np.cumsum(weights)])
-    starts: list[int] = []
-    position = 0
-    for left in range(most, 0, -1):
-        if position == n:
-            break
-        starts.append(position)
-        share = -(-(int(cumulative[-1]) - int(cumulative[position])) // left)
-        end = int(np.searchsorted(cumulative, int(cumulative[position]) + share))
-        end = max(min(end, position + MAX_ENTRIES, n), n - MAX_ENTRIES * (left - 1), position + 1)
-        position = end
-    return np.array(starts)
-
-
-def _build(weights: NDArray[np.int64]) -> _Layout:
-    contexts, n = weights.shape
-    order = np.argsort(-weights, axis=1, kind="stable").astype(np.int32)
-    coded = (weights > 0).sum(axis=1)
-    closed = bool((coded == n).all())
-    most = MAX_ENTRIES if closed else MAX_ENTRIES - 1
-    if coded.max() > most * MAX_ENTRIES:  # one symbol of 65,536 has weight 0, say: its weight becomes 1
-        return _build(np.maximum(weights, 1))
-    first = np.zeros((contexts, most), np.int32)
-    member_table = np.full((contexts, most), -1, np.int32)
-    cell_of, member_of = np.zeros((contexts, n), np.int32), np.zeros((contexts, n), np.int32)
-    cells = np.zeros(contexts, np.int64)
-    masses = np.zeros((contexts, most + 1), np.int64)
-    members: list[NDArray[np.int64]] = []
-    for c in range(contexts):
-        ranked = weights[c][order[c]]
-        starts = _cut(ranked[: coded[c]], most)
-        cells[c] = len(starts)
-        first[c, : len(starts)] = starts
-        sizes = np.diff(np.append(starts, coded[c]))
-        masses[c, : len(starts)] = np.add.reduceat(ranked[: coded[c]], starts)
-        for i in np.flatnonzero(sizes > 1):
-            member_table[c, i] = len(members)
-            members.append(ranked[starts[i] : starts[i] + sizes[i]])
-        rank = np.arange(n)
-        cell = np.searchsorted(starts, rank, side="right") - 1
-        inside = rank < coded[c]
-        cell_of[c, order[c]] = np.where(inside, cell, len(starts) + rank - coded[c])
-        member_of[c, order[c]] = np.where(inside, rank - starts[cell], 0)
-    entries = cells + (not closed)
-    cell_tables = _tables(masses, entries, closed) if n > 1 else None
-    member_tables = None
-    if members:
-        rows = np.zeros((len(members), MAX_ENTRIES), np.int64)
-        for row, member in zip(rows, members, strict=True):
-            row[: len(member)] = member
-        member_tables = _tables(rows, np.array([len(member) for member in members]), closed=True)
-    return _Layout(order, coded, first, member_table, cells, cell_of, member_of, cell_tables, member_tables)
-
-
-def _tables(weights: NDArray[np.int64], sizes: NDArray[np.int64], closed: bool) -> Tables:
-    rows = normalise_rows(weights, sizes, MAX_PRECISION)
-    frequencies = [row[:size] for row, size in zip(rows, sizes, strict=True)]
-    return Tables(frequencies, np.zeros(len(rows), np.int32), MAX_PRECISION, closed=closed)

@@ -110,7 +110,7 @@ class CodebookGaussian(Model):
         codes: ArrayLike | None = None,
         context: tuple[ArrayLike, ArrayLike] | None = None,
         weights: ArrayLike | None = None,
-        refine_bits: float | None = 10.0,
+        refine_bits: float | None = None,
         **options: Any,
     ) -> CodebookGaussian:
         """Prepare a codebook.
@@ -128,7 +128,8 @@ class CodebookGaussian(Model):
             w_k, positive, instead of fitting them; by default all are equal.
         refine_bits : float, optional
             Cells whose centres are less likely than the likeliest by this factor (2**-bits) are not summed
-            member by member: 0 is fastest, None sums all.
+            member by member: 0 is fastest and bad at sharp predictions, 10 saves time above 4,096 words or
+            so. By default all are summed.
         """
         if options:
             raise UsageError(f"CodebookGaussian.fit takes no {', '.join(options)}")
@@ -255,12 +256,12 @@ class CodebookGaussian(Model):
         counts = self._tensors["counts"]
         cell_rows = np.zeros((len(mean), len(counts) + 1), np.uint16)
         self._native.cell_rows(mean, scale, cell_rows, threads())
-        cells = np.diff(cell_rows.astype(np.int64)) / 2.0**PRECISION
+        cells = np.diff(cell_rows.astype(np.float64)) / 2.0**PRECISION
         result = np.empty((len(mean), len(self._position)))
         for c, (first, count) in enumerate(zip(self._first, counts, strict=True)):
             rows = np.empty((len(mean), int(counts.max()) + 1), np.uint16)
             self._native.member_rows(mean, scale, np.full(len(mean), c, np.int32), rows, threads())
-            members = np.diff(rows.astype(np.int64))[:, :count] / 2.0**PRECISION
+            members = np.diff(rows.astype(np.float64))[:, :count] / 2.0**PRECISION
             result[:, self._tensors["order"][first : first + count]] = cells[:, c : c + 1] * members
         return result
 

@@ -28,7 +28,7 @@ from siglum.entropy.models import (
 )
 from siglum.entropy.tables import MAX_OFFSET, MAX_PRECISION, Tables
 from siglum.errors import BitstreamError, UsageError
-from siglum.kernels.dispatch import threads
+from siglum.kernels.dispatch import isa, threads
 
 PRECISION = 15
 BLOCK = 1024
@@ -139,7 +139,7 @@ class GaussianMixture(Model):
         mixed = self._components(context, full)
         result = np.empty(len(mixed.bases), np.int64)
         for begin in range(0, len(result), BLOCK):
-            part = _Mixed(*(array[begin : begin + BLOCK] for array in mixed))
+            part = mixed.part(slice(begin, begin + BLOCK))
             rows = np.empty((len(part.bases), int(part.widths.max()) + 2), np.uint16)
             _native().rows(*part, rows, threads())
             number = decoder.decode_direct(rows, PRECISION).astype(np.int64)
@@ -192,18 +192,19 @@ class GaussianMixture(Model):
             raise UsageError(f"weights must have 1 to {MAX_COMPONENTS} components on their last axis")
         full = (*shape, weights.shape[-1])
         try:
-            arrays = [np.broadcast_to(array, full) for array in (weights, shift, table)]
+            arrays: list[NDArray[Any]] = [np.broadcast_to(array, full) for array in (weights, shift, table)]
         except ValueError:
             raise UsageError(
                 f"a context of shapes {weights.shape} and {table.shape} does not fit symbols of {shape}"
             ) from None
-        flat = [np.ascontiguousarray(array).reshape(-1, full[-1]) for array in arrays]
-        bases, widths = np.empty((2, len(flat[0])), np.int32)
+        parts = [np.ascontiguousarray(array).reshape(-1, full[-1]) for array in arrays]
+        bases, widths = np.empty((2, len(parts[0])), np.int32)
+        mixed = _Mixed(parts[0], parts[1], parts[2], bases, widths)
         try:
-            _native().windows(*flat, bases, widths)
+            _native().windows(*mixed)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        return _Mixed(*flat, bases, widths)
+        return mixed
 
 
 class _Mixed(NamedTuple):
@@ -215,13 +216,21 @@ class _Mixed(NamedTuple):
     bases: NDArray[np.int32]
     widths: NDArray[np.int32]
 
+    def part(self, which: slice) -> _Mixed:
+        """Some of the symbols."""
+        return _Mixed(*(array[which] for array in self))  # type: ignore[arg-type]
+
+
+def _native() -> Any:
+    return _mixture(isa())
+
 
 @cache
-def _native() -> Any:
+def _mixture(name: str) -> Any:
     from siglum.kernels import _native
 
     tables = fractional_tables()
-    return _native.Mixture(np.concatenate(tables.frequencies), tables.sizes, tables.offsets)
+    return _native.Mixture(name, np.concatenate(tables.frequencies), tables.sizes, tables.offsets)
 
 
 @cache

@@ -18,7 +18,7 @@ from siglum.entropy.gaussian import gaussian_tables, scale_index
 from siglum.entropy.gaussian_bank import LEVELS
 from siglum.entropy.models import MODELS, Example, Model, Shape, TableStep, as_finite, as_integers, as_shape
 from siglum.errors import UsageError
-from siglum.kernels.dispatch import threads
+from siglum.kernels.dispatch import isa, threads
 
 SHIFT = 16
 """Fraction bits of mu and L."""
@@ -154,7 +154,7 @@ class MultivariateGaussian(Model):
         if self.integer:
             coded = np.empty(y.shape, np.int32)
             fractions = np.empty(y.shape, np.int8)
-            _kernels().multivariate_residuals_integer(y, mean, factors, coded, fractions, threads())
+            _kernels().multivariate_residuals_integer(isa(), y, mean, factors, coded, fractions, threads())
             for i in range(len(y)):
                 yield TableStep(coded[i], fractional_tables(), _fractional(scales[i], fractions[i]))
         else:
@@ -174,11 +174,11 @@ class MultivariateGaussian(Model):
             for i in range(self.dimension):
                 decoder.decode(gaussian_tables(), _whole(scales[i]), out=coded[i])
             return self._values(coded, mean, factors).reshape(full)
-        kernels, team = _kernels(), threads()
+        kernels, name, team = _kernels(), isa(), threads()
         residuals, result = np.empty_like(coded), np.empty_like(coded)
         shifts, fractions = np.empty(count, np.int32), np.empty(count, np.int8)
         for i in range(self.dimension):
-            kernels.multivariate_predict_integer(i, residuals, mean, factors, shifts, fractions, team)
+            kernels.multivariate_predict_integer(name, i, residuals, mean, factors, shifts, fractions, team)
             decoder.decode(fractional_tables(), _fractional(scales[i], fractions), out=coded[i])
             kernels.multivariate_settle_integer(i, residuals, shifts, coded[i], result[i], team)
         return np.ascontiguousarray(result.T).reshape(full)
@@ -252,7 +252,7 @@ class MultivariateGaussian(Model):
         self, y: NDArray[np.float64], mean: NDArray[np.int32], factors: NDArray[np.int32]
     ) -> NDArray[np.int32]:
         coded = np.empty(y.shape, np.int32)
-        if not _kernels().multivariate_residuals(y, mean, factors, coded, threads()):
+        if not _kernels().multivariate_residuals(isa(), y, mean, factors, coded, threads()):
             raise UsageError(f"values must be below {_MAX_INTEGER} in magnitude and near their means")
         return coded
 
@@ -260,7 +260,7 @@ class MultivariateGaussian(Model):
         self, coded: NDArray[np.int32], mean: NDArray[np.int32], factors: NDArray[np.int32]
     ) -> NDArray[np.float64]:
         fixed = np.empty(coded.shape, np.int64)
-        _kernels().multivariate_reconstruct(coded, mean, factors, fixed, threads())
+        _kernels().multivariate_reconstruct(isa(), coded, mean, factors, fixed, threads())
         return np.ascontiguousarray((fixed * 2.0**-SHIFT).T)
 
 

@@ -231,7 +231,7 @@ class Stack:
     >>> tables = PreciseTables.from_pmf([[0.5, 0.25, 0.25]], [0], closed=True)
     >>> stack = Stack()
     >>> stack.push(np.array([2, 0, 1], dtype=np.int32), tables, 0)
-    >>> round(stack.bits, 3)
+    >>> round(stack.bits, 2)
     5.0
     >>> stack.pop(tables, 0, shape=3).tolist()
     [2, 0, 1]

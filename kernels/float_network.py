@@ -43,6 +43,8 @@ class Pointwise:
         result is kept. "add": what was kept is added.
     gained
         Every call gives a gain for each output channel.
+    may_round
+        Round weights and inputs to bfloat16 where the CPU multiplies those faster; sums stay float32.
     """
 
     weight: Floats
@@ -51,6 +53,7 @@ class Pointwise:
     grid: Literal["same", "down", "up"] = "same"
     branch: Literal["replace", "aside", "add"] = "replace"
     gained: bool = False
+    may_round: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ class Block:
     """``x += leave(depthwise(act(enter(x))))``, then ``x += narrow(act(widen(x)))``.
 
     ``enter``, ``leave`` (C, C), ``widen`` (D, C), ``narrow`` (C, D) and ``taps`` (3, 3, C) are float32 weights.
+    `may_round` is that of `Pointwise`, for the first four.
     """
 
     enter: Floats
@@ -78,6 +82,7 @@ class Block:
     widen_bias: Floats
     narrow: Floats
     narrow_bias: Floats
+    may_round: bool = False
 
 
 Layer = Pointwise | Depthwise | Block
@@ -94,9 +99,10 @@ class FloatNetwork:
         Channels of the input.
     input
         "floats"; "scaled": times a gain for each channel; "asinh": through the inverse hyperbolic sine;
-        "samples": uint8 pixels, as 8 x 8 patches of 192 channels ordered (row, column, colour), sample / 255 - 1/2.
+        "samples": uint8 pixels, as 8 x 8 patches of 192 channels ordered (row, column, colour), sample / 128 - 1,
+        which bfloat16 holds exactly.
     output
-        "floats", or "samples": the inverse of what the input does.
+        "floats", or "samples": (value + 1/2) * 255, rounded and clamped.
     multiple
         Sides of the input's grid are continued to multiples of it by repeating the edge.
 
@@ -226,15 +232,23 @@ class FloatNetwork:
                     if isinstance(layer, Pointwise):
                         grid = getattr(_native.FloatGrid, layer.grid)
                         branch = getattr(_native.FloatBranch, layer.branch)
-                        handle.add_pointwise(*arrays, layer.activation, grid, branch, layer.gained)
+                        handle.add_pointwise(
+                            *arrays, layer.activation, grid, branch, layer.gained, layer.may_round
+                        )
+                    elif isinstance(layer, Block):
+                        handle.add_block(*arrays, layer.may_round)
                     else:
-                        add = handle.add_depthwise if isinstance(layer, Depthwise) else handle.add_block
-                        add(*arrays)
+                        handle.add_depthwise(*arrays)
                 except TypeError:
                     shapes = ", ".join(str(array.shape) for array in arrays)
                     raise ValueError(f"arrays of shapes {shapes} make no {type(layer).__name__}") from None
             self._native[isa] = handle
         return handle
+
+
+def rounds(isa: str | None = None) -> bool:
+    """Whether layers that may be rounded are, on this machine."""
+    return bool(_native.has_bfloat16(isa or dispatch.isa()))
 
 
 def _arrays(layer: Layer) -> dict[str, Floats]:

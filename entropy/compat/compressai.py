@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from siglum.entropy.precise import Stack
 from siglum.entropy.precise_tables import PreciseTables
 from siglum.errors import BitstreamError, UsageError
+from siglum.kernels.checksum import crc32c
 
 __all__ = ["BufferedRansEncoder", "RansDecoder", "RansEncoder", "clear_cache"]
 
 PRECISION = 16
 
 _CACHED = 8
-_cache: OrderedDict[tuple[bytes, bytes, bytes], PreciseTables] = OrderedDict()
+_cache: OrderedDict[tuple[int, ...], tuple[tuple[NDArray[Any], ...], PreciseTables]] = OrderedDict()
 _lock = Lock()
 
 
@@ -192,16 +193,15 @@ def _check(values: NDArray[np.int32], which: NDArray[np.int32], tables: PreciseT
 
 def _compiled(cdfs: Any, sizes: Any, offsets: Any) -> PreciseTables:
     lengths, starts = _integers(sizes, "cdfs_sizes"), _integers(offsets, "offsets")
-    flat = _flat(cdfs, lengths)
-    key = (flat.tobytes(), lengths.tobytes(), starts.tobytes())
+    parts = (_flat(cdfs, lengths), lengths, starts)
+    key = tuple(crc32c(part) for part in parts)  # only finds the place: the content is compared
     with _lock:
-        tables = _cache.get(key)
-        if tables is not None:
+        if key in _cache and all(map(np.array_equal, _cache[key][0], parts)):
             _cache.move_to_end(key)
-            return tables
-    tables = _build(flat, lengths, starts)
+            return _cache[key][1]
+    tables = _build(*parts)
     with _lock:
-        _cache[key] = tables
+        _cache[key] = (tuple(part.copy() for part in parts), tables)
         while len(_cache) > _CACHED:
             _cache.popitem(last=False)
     return tables
@@ -227,7 +227,9 @@ def _flat(cdfs: Any, lengths: NDArray[np.int32]) -> NDArray[np.uint32]:
             raise UsageError(f"cdfs: {error}") from None
         except TypeError:
             pass  # numbers of other kinds
-    arrays = [_integers(row, "a cdf") for row in cdfs]
+    table = None if isinstance(cdfs, (list, tuple)) else np.asarray(cdfs)
+    whole = table is not None and table.ndim == 2 and table.dtype == np.int32
+    arrays = list(table) if whole and table is not None else [_integers(row, "a cdf") for row in cdfs]
     if len(arrays) != len(lengths):
         raise UsageError("there must be as many sizes as cdfs")
     if any(not 0 <= n <= len(row) for n, row in zip(lengths.tolist(), arrays, strict=True)):

@@ -1,16 +1,17 @@
 #include "codebook.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
+#include <string>
 
+#include "isa.hpp"
 #include "parallel.hpp"
 #include "shares.hpp"
 
 namespace siglum::codebook {
 namespace {
 
-constexpr int32_t kPaddingBias = -(1 << 29);  // a weight of zero beside any real entry
+constexpr int32_t kPaddingBias = -(1 << 30);  // beyond every real entry, whatever its energy: a weight of zero
 constexpr int32_t kMaxBias = 1 << 20;
 constexpr size_t kPerThread = 1u << 16;  // fewer dimensions of points are not worth a thread
 
@@ -18,30 +19,47 @@ size_t padded_to_lanes(size_t count) { return (count + kLanes - 1) / kLanes * kL
 
 }  // namespace
 
+const Kernels& require_kernels(const char* isa) {
+  const std::string name = isa;
+  if (!cpu_has(isa)) throw std::invalid_argument("this CPU has no " + name);
+  const Kernels* kernels = name == "avx2" ? avx2_kernels() : name == "avx512" ? avx512_kernels() : scalar_kernels();
+  if (!kernels) throw std::invalid_argument("this build has no " + name);
+  return *kernels;
+}
+
 // What one thread works in.
 struct Codebook::Scratch {
   explicit Scratch(const Codebook& book)
       : mean(2 * book.pairs_),
         rate(2 * book.pairs_),
         centre_rate(2 * book.pairs_),
-        distances(std::max(book.centres_.padded, book.padded_members_)),
-        members(book.cells_ * book.padded_members_),
-        refined(book.cells_),
-        frequencies(padded_to_lanes(kMaxEntries)) {}
+        cells(book.centres_.padded),
+        members(book.cells_ * book.levels_.padded),
+        sums(book.cells_),
+        frequencies(padded_to_lanes(kMaxEntries)),
+        row(padded_to_lanes(kMaxEntries)) {
+    chosen.reserve(book.cells_);
+  }
   std::vector<int16_t> mean, rate, centre_rate;
-  std::vector<int32_t> distances, members;
-  std::vector<size_t> refined;  // cells whose members are summed
+  std::vector<int32_t> cells, members, sums;
+  std::vector<uint32_t> chosen;  // cells whose members are summed
   std::vector<uint32_t> frequencies;
+  mutable std::vector<uint16_t> row;
   int32_t norm = 0;
 };
 
-Codebook::Level Codebook::pack(const int16_t* points, const int32_t* bias, size_t count) const {
-  const size_t padded = padded_to_lanes(count);
-  Level level{count, padded, std::vector<int16_t>(pairs_ * padded * 2), std::vector<int32_t>(padded, kPaddingBias)};
-  for (size_t p = 0; p < count; ++p) {
-    level.bias[p] = bias[p];
-    for (size_t i = 0; i < dimension_; ++i)
-      level.points[(i / 2 * padded + p) * 2 + i % 2] = points[p * dimension_ + i];
+Codebook::Level Codebook::pack(const int16_t* points, const int32_t* bias, const size_t* counts,
+                               size_t tables) const {
+  Level level;
+  level.padded = padded_to_lanes(*std::max_element(counts, counts + tables));
+  level.points.resize(tables * pairs_ * level.padded * 2);
+  level.bias.assign(tables * level.padded, kPaddingBias);
+  for (size_t t = 0; t < tables; ++t) {
+    int16_t* table = level.points.data() + t * pairs_ * level.padded * 2;
+    for (size_t p = 0; p < counts[t]; ++p, points += dimension_, ++bias) {
+      level.bias[t * level.padded + p] = *bias;
+      for (size_t i = 0; i < dimension_; ++i) table[(i / 2 * level.padded + p) * 2 + i % 2] = points[i];
+    }
   }
   return level;
 }
@@ -62,20 +80,20 @@ Codebook::Codebook(const Kernels& kernels, size_t dimension, const int16_t* poin
   std::copy(rates, rates + kScales, rates_);
   std::copy(exponentials, exponentials + 16, exponentials_.level);
   std::copy(exponentials + 16, exponentials + 32, exponentials_.step);
-  size_t first = 0;
+  size_t total = 0;
   for (size_t c = 0; c < cells; ++c) {
     if (counts[c] < 1 || counts[c] > static_cast<int32_t>(kMaxEntries))
       throw std::invalid_argument("a cell has 1 to 256 members");
-    const size_t count = static_cast<size_t>(counts[c]);
-    for (size_t p = first; p < first + count; ++p) {
-      if (bias[p] < -kMaxBias || bias[p] > kMaxBias) throw std::invalid_argument("a weight is out of range");
-    }
-    levels_.push_back(pack(points + first * dimension, bias + first, count));
-    members_ = std::max(members_, count);
-    first += count;
+    counts_.push_back(static_cast<size_t>(counts[c]));
+    members_ = std::max(members_, counts_.back());
+    total += counts_.back();
   }
-  padded_members_ = padded_to_lanes(members_);
-  centres_ = pack(centres, centre_bias, cells);
+  const auto far = [](int32_t value) { return value < -kMaxBias || value > kMaxBias; };
+  if (std::any_of(bias, bias + total, far) || std::any_of(centre_bias, centre_bias + cells, far))
+    throw std::invalid_argument("a weight is out of range");
+  if (std::any_of(norms_.begin(), norms_.end(), far)) throw std::invalid_argument("a norm is out of range");
+  levels_ = pack(points, bias, counts_.data(), cells);
+  centres_ = pack(centres, centre_bias, &cells, 1);
 }
 
 bool Codebook::valid_scales(const Vectors& vectors) const {
@@ -90,7 +108,7 @@ bool Codebook::valid_cells(const int32_t* chosen, size_t count) const {
 
 bool Codebook::valid_entries(const int32_t* chosen, const int32_t* entry, size_t count) const {
   for (size_t v = 0; v < count; ++v) {
-    if (entry[v] < 0 || static_cast<size_t>(entry[v]) >= levels_[static_cast<size_t>(chosen[v])].count) return false;
+    if (entry[v] < 0 || static_cast<size_t>(entry[v]) >= counts_[static_cast<size_t>(chosen[v])]) return false;
   }
   return true;
 }
@@ -110,55 +128,69 @@ void Codebook::set_rates(const Vectors& vectors, size_t v, Scratch& scratch) con
 // Cells near the likeliest centre get the sum of their members' weights, the others the weight of their centre.
 void Codebook::cell_frequencies(Scratch& scratch) const {
   const size_t padded = centres_.padded;
-  int32_t* cells = scratch.distances.data();
+  const uint32_t only = 0;
+  int32_t* cells = scratch.cells.data();
   int32_t least = 0x7fffffff;
-  scratch.refined.clear();
-  const bool all = refine_ < 0;
-  if (!all) {
-    const int32_t nearest = kernels_.distances(centres_.points.data(), pairs_, padded, scratch.mean.data(),
-                                               scratch.centre_rate.data(), centres_.bias.data(), cells);
+  scratch.chosen.clear();
+  if (refine_ < 0) {
+    for (size_t c = 0; c < cells_; ++c) scratch.chosen.push_back(static_cast<uint32_t>(c));
+  } else {
+    const int32_t nearest = kernels_.distances(centres_.view(pairs_), &only, 1, scratch.mean.data(),
+                                               scratch.centre_rate.data(), cells);
     for (size_t c = 0; c < cells_; ++c) {
       if (int64_t{cells[c]} - nearest < refine_) {
-        scratch.refined.push_back(c);
+        scratch.chosen.push_back(static_cast<uint32_t>(c));
       } else {
         cells[c] += scratch.norm;
         least = std::min(least, cells[c]);
       }
     }
-  } else {
-    for (size_t c = 0; c < cells_; ++c) scratch.refined.push_back(c);
   }
-  for (size_t c : scratch.refined) {
-    const Level& level = levels_[c];
-    const int32_t nearest =
-        kernels_.distances(level.points.data(), pairs_, level.padded, scratch.mean.data(), scratch.rate.data(),
-                           level.bias.data(), scratch.members.data() + c * padded_members_);
-    least = std::min(least, nearest);
+  const size_t summed = scratch.chosen.size();
+  int32_t* members = scratch.members.data();
+  if (summed) {
+    least = std::min(least, kernels_.distances(levels_.view(pairs_), scratch.chosen.data(), summed,
+                                               scratch.mean.data(), scratch.rate.data(), members));
   }
   const int32_t none = static_cast<int32_t>(static_cast<uint32_t>(least) + (1u << 30));  // a weight of zero
-  for (size_t c = cells_; c < padded; ++c) cells[c] = none;
-  for (size_t c : scratch.refined) cells[c] = none;
-  uint64_t total = kernels_.weights(cells, padded, least, exponentials_);
-  for (size_t c : scratch.refined) {
-    const uint64_t sum = kernels_.weights(scratch.members.data() + c * padded_members_, levels_[c].padded, least,
-                                          exponentials_);
-    cells[c] = static_cast<int32_t>(sum);
-    total += sum;
+  std::fill(cells + cells_, cells + padded, none);
+  uint64_t total = 0;
+  if (summed < cells_) {
+    for (uint32_t c : scratch.chosen) cells[c] = none;
+    total = kernels_.weights(cells, padded, &only, 1, least, exponentials_, scratch.sums.data());
+  } else {
+    std::fill(cells + cells_, cells + padded, 0);
   }
-  const uint32_t factor = share_factor(cells_, total, kPrecision);
-  kernels_.shares(cells, padded, factor, scratch.frequencies.data());
-  give_rest(cells, cells_, kPrecision, scratch.frequencies.data());
+  if (summed) {
+    total += kernels_.weights(members, levels_.padded, scratch.chosen.data(), summed, least, exponentials_,
+                              scratch.sums.data());
+  }
+  for (uint32_t c : scratch.chosen) cells[c] = scratch.sums[c];
+  share(cells, cells_, padded, total, scratch);
 }
 
 void Codebook::member_frequencies(size_t cell, Scratch& scratch) const {
-  const Level& level = levels_[cell];
+  const uint32_t chosen = static_cast<uint32_t>(cell);
   int32_t* members = scratch.members.data();
-  const int32_t least =
-      kernels_.distances(level.points.data(), pairs_, level.padded, scratch.mean.data(), scratch.rate.data(),
-                         level.bias.data(), members);
-  const uint64_t total = kernels_.weights(members, level.padded, least, exponentials_);
-  kernels_.shares(members, level.padded, share_factor(level.count, total, kPrecision), scratch.frequencies.data());
-  give_rest(members, level.count, kPrecision, scratch.frequencies.data());
+  const int32_t least = kernels_.distances(levels_.view(pairs_), &chosen, 1, scratch.mean.data(),
+                                           scratch.rate.data(), members);
+  const uint64_t total =
+      kernels_.weights(members, levels_.padded, &chosen, 1, least, exponentials_, scratch.sums.data());
+  share(members + cell * levels_.padded, counts_[cell], levels_.padded, total, scratch);
+}
+
+void Codebook::share(const int32_t* weights, size_t count, size_t padded, uint64_t total, Scratch& scratch) const {
+  uint32_t* frequencies = scratch.frequencies.data();
+  const uint32_t sum = kernels_.shares(weights, padded, share_factor(count, total, kPrecision), frequencies);
+  const uint32_t padding = static_cast<uint32_t>(padded - count);  // each of these has a frequency of 1
+  frequencies[kernels_.first_largest(weights, padded)] += (1u << kPrecision) - (sum - padding);
+}
+
+void Codebook::write_row(const Scratch& scratch, size_t count, size_t padded, size_t width, uint16_t* row) const {
+  kernels_.cumulate(scratch.frequencies.data(), padded, scratch.row.data());
+  row[0] = 0;
+  std::copy(scratch.row.data(), scratch.row.data() + count, row + 1);
+  std::fill(row + count + 1, row + width + 1, static_cast<uint16_t>(1u << kPrecision));
 }
 
 template <class Function>
@@ -177,7 +209,7 @@ void Codebook::for_each(const Vectors& vectors, size_t threads, const Function& 
 void Codebook::cell_rows(const Vectors& vectors, uint16_t* rows, size_t threads) const {
   for_each(vectors, threads, [&](size_t v, Scratch& scratch) {
     cell_frequencies(scratch);
-    write_row(scratch.frequencies.data(), cells_, cells_, rows + v * (cells_ + 1));
+    write_row(scratch, cells_, centres_.padded, cells_, rows + v * (cells_ + 1));
   });
 }
 
@@ -185,7 +217,7 @@ void Codebook::member_rows(const Vectors& vectors, const int32_t* chosen, uint16
   for_each(vectors, threads, [&](size_t v, Scratch& scratch) {
     const size_t cell = static_cast<size_t>(chosen[v]);
     member_frequencies(cell, scratch);
-    write_row(scratch.frequencies.data(), levels_[cell].count, members_, rows + v * (members_ + 1));
+    write_row(scratch, counts_[cell], levels_.padded, members_, rows + v * (members_ + 1));
   });
 }
 

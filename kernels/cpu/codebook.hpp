@@ -53,23 +53,27 @@ class Codebook {
   bool valid_entries(const int32_t* chosen, const int32_t* entry, size_t count) const;
 
  private:
-  struct Level {  // points of one table, packed for the kernels
-    size_t count, padded;
+  struct Level {  // tables of points, packed for the kernels
+    size_t padded = 0;
     std::vector<int16_t> points;
     std::vector<int32_t> bias;
+    Points view(size_t pairs) const { return {points.data(), bias.data(), pairs, padded}; }
   };
   struct Scratch;
-  Level pack(const int16_t* points, const int32_t* bias, size_t count) const;
+  Level pack(const int16_t* points, const int32_t* bias, const size_t* counts, size_t tables) const;
   void set_rates(const Vectors& vectors, size_t v, Scratch& scratch) const;
   void cell_frequencies(Scratch& scratch) const;
   void member_frequencies(size_t cell, Scratch& scratch) const;
+  void share(const int32_t* weights, size_t count, size_t padded, uint64_t total, Scratch& scratch) const;
+  void write_row(const Scratch& scratch, size_t count, size_t padded, size_t width, uint16_t* row) const;
   template <class Function>
   void for_each(const Vectors& vectors, size_t threads, const Function& function) const;
 
   const Kernels& kernels_;
-  size_t dimension_, pairs_, cells_, members_ = 0, padded_members_ = 0;
-  std::vector<Level> levels_;  // of each cell
-  Level centres_;
+  size_t dimension_, pairs_, cells_, members_ = 0;
+  std::vector<size_t> counts_;  // members of each cell
+  Level levels_;                // a table a cell
+  Level centres_;               // a single table
   std::vector<int16_t> centre_rates_;
   std::vector<int32_t> norms_;
   int16_t rates_[kScales];

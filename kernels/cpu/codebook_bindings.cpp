@@ -21,21 +21,6 @@ using Numbers = Array<const int32_t, 1>;
 using Output = Array<uint16_t, 1>;
 using Rows = Array<uint16_t, 2>;
 
-const cb::Kernels& require_kernels(const std::string& isa) {
-  const cb::Kernels* kernels = nullptr;
-  if (isa == "scalar") kernels = cb::scalar_kernels();
-#if defined(__x86_64__) || defined(__i386__)
-  if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) kernels = cb::avx2_kernels();
-  if (isa == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    kernels = cb::avx512_kernels();
-  }
-#endif
-  if (!kernels) throw std::invalid_argument("this CPU or this build has no " + isa);
-  return *kernels;
-}
-
 void create(cb::Codebook* self, const std::string& isa, Means points, Numbers bias, Numbers counts, Means centres,
             Numbers centre_bias, Means centre_rates, Array<const int32_t, 2> norms, Array<const int16_t, 1> rates,
             Array<const int32_t, 2> exponentials, int32_t refine) {
@@ -51,7 +36,7 @@ void create(cb::Codebook* self, const std::string& isa, Means points, Numbers bi
       rates.shape(0) != cb::kScales || exponentials.shape(0) != 2 || exponentials.shape(1) != 16) {
     throw std::invalid_argument("arrays differ in shape");
   }
-  new (self) cb::Codebook(require_kernels(isa), dimension, points.data(), bias.data(), counts.data(), cells,
+  new (self) cb::Codebook(cb::require_kernels(isa.c_str()), dimension, points.data(), bias.data(), counts.data(), cells,
                           centres.data(), centre_bias.data(), centre_rates.data(), norms.data(), rates.data(),
                           exponentials.data(), refine);
 }

@@ -10,13 +10,22 @@
 
 #include "isa.hpp"
 
+#include "isa.hpp"
+
 namespace siglum::float_network {
 namespace {
 
 constexpr std::size_t max_elements = std::size_t{1} << 40;  // of one layer's activations; far above any memory
 constexpr std::size_t large_page = std::size_t{1} << 21;
-constexpr std::size_t max_kept = std::size_t{1} << 24;  // floats
+constexpr std::size_t max_kept = std::size_t{1} << 25;  // floats: enough for the windows of a large picture
 constexpr std::size_t max_channels = std::size_t{1} << 16;
+
+// To nearest, ties to even; of numbers, not of what is none.
+std::uint16_t round_to_bf16(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
 
 void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
@@ -51,13 +60,24 @@ void Store::give(Buffer buffer) {
 
 const Kernels* find_kernels(const char* isa) {
   if (!cpu_has(isa)) return nullptr;
+  if (!std::strcmp(isa, "neon")) return neon_kernels();
   if (!std::strcmp(isa, "avx2")) return avx2_kernels();
   if (!std::strcmp(isa, "avx512")) return avx512_kernels();
-  return scalar_kernels();  // of NEON too: compilers vectorise it for that
+  return scalar_kernels();
 }
 
-Network::Network(const Kernels& kernels, Input input, std::size_t channels, std::size_t multiple, Output output)
-    : kernels_(&kernels), input_(input), output_(output), in_channels_(channels), channels_(channels),
+RoundedProducts find_rounded(const char* isa) {
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+  if (!std::strcmp(isa, "avx512") && find_kernels(isa) && __builtin_cpu_supports("avx512bf16")) return bf16_products();
+#else
+  static_cast<void>(isa);
+#endif
+  return nullptr;
+}
+
+Network::Network(const Kernels& kernels, RoundedProducts rounded, Input input, std::size_t channels,
+                 std::size_t multiple, Output output)
+    : kernels_(&kernels), rounded_(rounded), input_(input), output_(output), in_channels_(channels), channels_(channels),
       multiple_(multiple) {
   require(channels >= 1 && channels <= max_channels, "the input needs 1 to 65536 channels");
   require(input != Input::samples || channels == patch_channels, "patches of samples have 192 channels");
@@ -65,7 +85,7 @@ Network::Network(const Kernels& kernels, Input input, std::size_t channels, std:
   if (input == Input::scaled) gain_count_ = channels;
 }
 
-Network::Weights Network::pack(const Matrix& matrix, Grid grid) const {
+Network::Weights Network::pack(const Matrix& matrix, Grid grid, bool may_round) const {
   const std::size_t width = kernels_->width;
   require(matrix.in && matrix.out && matrix.in <= max_channels && matrix.out <= max_channels,
           "a layer needs 1 to 65536 channels");
@@ -81,18 +101,27 @@ Network::Weights Network::pack(const Matrix& matrix, Grid grid) const {
   result.depth = grid == Grid::down ? 2 * result.in_stride : matrix.in;
   result.halves = grid == Grid::up ? 2 : 1;
   const std::size_t columns = result.out_stride * (grid == Grid::up ? 4 : 1);
-  const std::size_t rows = result.segments * result.depth;
+  const std::size_t padded_rows = result.segments * stride_of(result.depth);
+  const bool rounded = may_round && rounded_ && padded_rows <= max_rounded_rows;
+  result.rows = rounded ? padded_rows : result.segments * result.depth;
   result.blocks = columns / width / result.halves;
-  result.weight.assign(columns * rows, 0.0f);
   result.bias.assign(columns, 0.0f);
+  if (rounded) {
+    result.rounded.assign(columns * result.rows, 0);
+  } else {
+    result.weight.assign(columns * result.rows, 0.0f);
+  }
   for (std::size_t o = 0; o < matrix.out; ++o) {
     const std::size_t column = o / out_cell * result.out_stride + o % out_cell;
+    const std::size_t block = column / width * result.rows * width, lane = column % width;
     result.bias[column] = matrix.bias[o];
-    float* to = result.weight.data() + column / width * rows * width + column % width;
-    const float* from = matrix.weight + o * matrix.in;
-    for (std::size_t cell = 0; cell < matrix.in / in_cell; ++cell) {
-      for (std::size_t i = 0; i < in_cell; ++i) {
-        to[(cell * result.in_stride + i) * width] = from[cell * in_cell + i];
+    for (std::size_t i = 0; i < matrix.in; ++i) {
+      const std::size_t row = i / in_cell * result.in_stride + i % in_cell;
+      const float value = matrix.weight[o * matrix.in + i];
+      if (rounded) {
+        result.rounded[block + row / 2 * 2 * width + 2 * lane + row % 2] = round_to_bf16(value);
+      } else {
+        result.weight[block + row * width + lane] = value;
       }
     }
   }
@@ -111,10 +140,11 @@ void Network::pack_taps(const float* weight, const float* bias, Layer& layer) co
   }
 }
 
-void Network::add_pointwise(const Matrix& matrix, bool activation, Grid grid, Branch branch, bool gained) {
+void Network::add_pointwise(const Matrix& matrix, bool activation, Grid grid, Branch branch, bool gained,
+                            bool may_round) {
   require(matrix.in == (grid == Grid::down ? 4 * channels_ : channels_), "a layer gets the wrong number of channels");
   Layer layer = {Kind::pointwise, matrix.in, matrix.out, activation, gained, grid, branch, {}, {}, {}};
-  layer.matrices.push_back(pack(matrix, grid));
+  layer.matrices.push_back(pack(matrix, grid, may_round));
   const std::size_t channels = grid == Grid::up ? matrix.out / 4 : matrix.out;
   if (branch == Branch::aside) {
     require(!aside_, "only one result can be kept aside");
@@ -136,13 +166,15 @@ void Network::add_depthwise(const float* weight, const float* bias, std::size_t 
 }
 
 void Network::add_block(const Matrix& enter, const float* weight, const float* bias, const Matrix& leave,
-                        const Matrix& widen, const Matrix& narrow) {
+                        const Matrix& widen, const Matrix& narrow, bool may_round) {
   const std::size_t c = channels_;
   require(enter.in == c && enter.out == c && leave.in == c && leave.out == c && widen.in == c && narrow.out == c &&
               narrow.in == widen.out,
           "the layers of a block do not fit each other");
   Layer layer = {Kind::block, c, c, true, false, Grid::same, Branch::replace, {}, {}, {}};
-  for (const Matrix* matrix : {&enter, &leave, &widen, &narrow}) layer.matrices.push_back(pack(*matrix, Grid::same));
+  for (const Matrix* matrix : {&enter, &leave, &widen, &narrow}) {
+    layer.matrices.push_back(pack(*matrix, Grid::same, may_round));
+  }
   pack_taps(weight, bias, layer);
   layers_.push_back(std::move(layer));
 }

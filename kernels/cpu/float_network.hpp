@@ -13,8 +13,10 @@
 
 namespace siglum::float_network {
 
-// The variant of that name ("scalar", "avx2", "avx512"), or nullptr where the CPU or the build lacks it.
+// The variant of that name ("scalar", "neon", "avx2", "avx512"), or nullptr where the CPU or the build lacks it.
 const Kernels* find_kernels(const char* isa);
+// Products of bfloat16 where that variant, the CPU and the build have them, or nullptr.
+RoundedProducts find_rounded(const char* isa);
 
 // Floats at the start of a cache line, or of a large page; not initialised.
 class Buffer {
@@ -33,7 +35,7 @@ class Buffer {
   std::unique_ptr<float, Free> data_;
 };
 
-// Keeps the memory of one run for the next: fresh pages cost a seventh of a small picture's time.
+// Keeps the memory of one run for the next, at most 128 MiB: fresh pages cost a tenth of the time.
 class Store {
  public:
   Buffer take(std::size_t size);
@@ -90,15 +92,16 @@ class Network {
  public:
   // channels: of the input, patch_channels for samples. multiple: sides of the input's grid are continued to
   // multiples of it by repeating the edge.
-  Network(const Kernels& kernels, Input input, std::size_t channels, std::size_t multiple, Output output);
+  // Layers that may be rounded use `rounded`, if it is given.
+  Network(const Kernels& kernels, RoundedProducts rounded, Input input, std::size_t channels, std::size_t multiple, Output output);
 
   // Channels of a cell are ordered (row, column, channel). gained: a run gives a factor for each output channel.
-  void add_pointwise(const Matrix& matrix, bool activation, Grid grid, Branch branch, bool gained);
+  void add_pointwise(const Matrix& matrix, bool activation, Grid grid, Branch branch, bool gained, bool may_round);
   // weight: (3, 3, channels).
   void add_depthwise(const float* weight, const float* bias, std::size_t channels);
   // x += leave(depthwise(act(enter(x)))); x += narrow(act(widen(x))).
   void add_block(const Matrix& enter, const float* weight, const float* bias, const Matrix& leave,
-                 const Matrix& widen, const Matrix& narrow);
+                 const Matrix& widen, const Matrix& narrow, bool may_round);
 
   Input input() const { return input_; }
   Output output() const { return output_; }
@@ -117,8 +120,10 @@ class Network {
   struct Weights {
     std::size_t in_stride, out_stride;      // floats between two positions
     std::size_t segments, depth;            // see Operand
+    std::size_t rows;                       // packed input channels
     std::size_t halves, blocks;             // runs of output channels (two for Grid::up), and blocks of each
     std::vector<float> weight, bias;
+    std::vector<std::uint16_t> rounded;     // instead of `weight`
   };
   struct Layer {
     Kind kind;
@@ -131,12 +136,13 @@ class Network {
   };
   class Run;
 
-  Weights pack(const Matrix& matrix, Grid grid) const;
+  Weights pack(const Matrix& matrix, Grid grid, bool may_round) const;
   void pack_taps(const float* weight, const float* bias, Layer& layer) const;
   Size grid_of(std::size_t height, std::size_t width) const;
   static Size after(const Layer& layer, Size size);
 
   const Kernels* kernels_;
+  RoundedProducts rounded_;
   Input input_;
   Output output_;
   std::size_t in_channels_, channels_, multiple_;

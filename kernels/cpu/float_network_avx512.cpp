@@ -4,10 +4,6 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define SIGLUM_AVX512 1
 #include <immintrin.h>
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own _mm512_undefined_ps
-#endif
 #endif
 
 namespace siglum::float_network {

@@ -100,6 +100,9 @@ void register_float_network(nb::module_& m) {
       .value("samples", Input::samples);
   nb::enum_<Output>(m, "FloatOutput").value("floats", Output::floats).value("samples", Output::samples);
 
+  m.def("has_bfloat16", [](const std::string& isa) { return find_rounded(isa.c_str()) != nullptr; }, nb::arg("isa"),
+        "Whether layers of that variant that may be rounded are.");
+
   nb::class_<Network> type(m, "FloatNetwork", "Use siglum.kernels.float_network.");
   type.def(
           "__init__",
@@ -107,16 +110,17 @@ void register_float_network(nb::module_& m) {
              Output output) {
             const Kernels* kernels = find_kernels(isa.c_str());
             if (!kernels) throw std::invalid_argument("this CPU or this build has no " + isa);
-            new (self) Network(*kernels, input, channels, multiple, output);
+            new (self) Network(*kernels, find_rounded(isa.c_str()), input, channels, multiple, output);
           },
           nb::arg("isa"), nb::arg("input"), nb::arg("channels"), nb::arg("multiple"), nb::arg("output"))
       .def(
           "add_pointwise",
-          [](Network& self, Weight weight, Vector bias, bool activation, Grid grid, Branch branch, bool gained) {
-            self.add_pointwise(matrix_of(weight, bias), activation, grid, branch, gained);
+          [](Network& self, Weight weight, Vector bias, bool activation, Grid grid, Branch branch, bool gained,
+             bool may_round) {
+            self.add_pointwise(matrix_of(weight, bias), activation, grid, branch, gained, may_round);
           },
           nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), nb::arg("activation"), nb::arg("grid"),
-          nb::arg("branch"), nb::arg("gained"))
+          nb::arg("branch"), nb::arg("gained"), nb::arg("may_round"))
       .def(
           "add_depthwise",
           [](Network& self, Taps weight, Vector bias) {
@@ -127,16 +131,16 @@ void register_float_network(nb::module_& m) {
       .def(
           "add_block",
           [](Network& self, Weight enter, Vector enter_bias, Taps taps, Vector taps_bias, Weight leave,
-             Vector leave_bias, Weight widen, Vector widen_bias, Weight narrow, Vector narrow_bias) {
+             Vector leave_bias, Weight widen, Vector widen_bias, Weight narrow, Vector narrow_bias, bool may_round) {
             check_taps(taps, taps_bias);
             if (taps.shape(2) != enter.shape(0)) throw std::invalid_argument("3x3 weights do not fit their block");
             self.add_block(matrix_of(enter, enter_bias), taps.data(), taps_bias.data(), matrix_of(leave, leave_bias),
-                           matrix_of(widen, widen_bias), matrix_of(narrow, narrow_bias));
+                           matrix_of(widen, widen_bias), matrix_of(narrow, narrow_bias), may_round);
           },
           nb::arg("enter").noconvert(), nb::arg("enter_bias").noconvert(), nb::arg("taps").noconvert(),
           nb::arg("taps_bias").noconvert(), nb::arg("leave").noconvert(), nb::arg("leave_bias").noconvert(),
           nb::arg("widen").noconvert(), nb::arg("widen_bias").noconvert(), nb::arg("narrow").noconvert(),
-          nb::arg("narrow_bias").noconvert())
+          nb::arg("narrow_bias").noconvert(), nb::arg("may_round"))
       .def("output_size", [](const Network& self, std::size_t height, std::size_t width) {
         const Size size = self.output_size(height, width);
         return nb::make_tuple(size.height, size.width, size.channels);

@@ -39,7 +39,7 @@ struct Kernels {
   void (*depthwise)(const float* above, const float* centre, const float* below, std::size_t columns,
                     std::size_t stride, const float* weight, const float* bias, std::size_t blocks, float* out);
 
-  // Samples 0..255 -> sample / 255 - 1/2.
+  // Samples 0..255 -> sample / 128 - 1, which bfloat16 holds exactly.
   void (*samples_in)(const std::uint8_t* in, float* out, std::size_t count);
   // value -> clamp(round((value + 1/2) * 255), 0, 255).
   void (*samples_out)(const float* in, std::uint8_t* out, std::size_t count);
@@ -47,8 +47,17 @@ struct Kernels {
   void (*asinh)(const float* in, float* out, std::size_t count);
 };
 
+// As Kernels::pointwise with operands rounded to bfloat16 and sums in float32. Weights are packed
+// [block][pair of input channels][16][2], every segment padded to a multiple of 16 channels; at most
+// max_rounded_rows input channels with the padding.
+using RoundedProducts = void (*)(const Operand& in, const std::uint16_t* weight, std::size_t blocks,
+                                 const Epilogue& epilogue, float* out, std::size_t out_stride, std::size_t positions);
+constexpr std::size_t max_rounded_rows = 4096;
+
 // nullptr where the compiler or the target has no such instructions.
+RoundedProducts bf16_products();
 const Kernels* scalar_kernels();
+const Kernels* neon_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 

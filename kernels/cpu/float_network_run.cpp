@@ -30,7 +30,7 @@ class Network::Run {
     Size next = size;
     for (const Layer& layer : network_.layers_) {
       const Size result = after(layer, next);
-      std::size_t& part = layer.branch == Branch::aside ? largest_aside : largest;
+      std::size_t& part = layer.branch == Branch::aside || ends_aside(layer) ? largest_aside : largest;
       part = std::max(part, elements(result));
       if (layer.branch != Branch::aside) next = result;
     }
@@ -42,10 +42,12 @@ class Network::Run {
     for (const Layer& layer : network_.layers_) {
       const bool keep = layer.branch == Branch::aside;
       next = after(layer, size);
-      run(layer, size, current, next, aside, keep ? aside : other);
+      float* const result = keep || ends_aside(layer) ? aside : other;
+      run(layer, size, current, next, aside, result);
       if (layer.gained) gains_ += layer.out_channels;
       if (keep) continue;
-      std::swap(current, other);
+      other = current;
+      current = result;
       size = next;
     }
     rows(out_rows(), [&](std::size_t begin, std::size_t end) { write(size, current, begin, end); });
@@ -53,6 +55,11 @@ class Network::Run {
   }
 
  private:
+  // The last layer adds its result to what was kept aside where that lies.
+  bool ends_aside(const Layer& layer) const {
+    return layer.branch == Branch::add && &layer == &network_.layers_.back();
+  }
+
   static std::size_t elements(Size size) { return size.height * size.width * stride_of(size.channels); }
 
   // Splits [0, count) into parts that the threads take as they get free.
@@ -107,8 +114,7 @@ class Network::Run {
       const std::size_t offset = (weights.halves * y + half) * out_row, first = half * columns;
       const Epilogue epilogue = {weights.bias.data() + first, gain ? gain + first : nullptr,
                                  layer.branch == Branch::add ? aside + offset : nullptr, columns, layer.activation};
-      kernels_.pointwise(operand, weights.weight.data() + first * weights.segments * weights.depth, weights.blocks,
-                         epilogue, out + offset, columns, down ? size.width / 2 : size.width);
+      product(weights, first, operand, epilogue, out + offset, columns, down ? size.width / 2 : size.width);
     }
   }
 
@@ -130,8 +136,18 @@ class Network::Run {
   void multiply(const Weights& weights, const float* in, const float* residual, bool activation, float* out,
                 std::size_t positions) const {
     const Epilogue epilogue = {weights.bias.data(), nullptr, residual, weights.out_stride, activation};
-    kernels_.pointwise({in, weights.in_stride, 1, 0, weights.depth}, weights.weight.data(), weights.blocks, epilogue,
-                       out, weights.out_stride, positions);
+    product(weights, 0, {in, weights.in_stride, 1, 0, weights.depth}, epilogue, out, weights.out_stride, positions);
+  }
+
+  // The layer's output channels from `first` on.
+  void product(const Weights& weights, std::size_t first, const Operand& in, const Epilogue& epilogue, float* out,
+               std::size_t out_stride, std::size_t positions) const {
+    const std::size_t skipped = first * weights.rows;
+    if (weights.rounded.empty()) {
+      kernels_.pointwise(in, weights.weight.data() + skipped, weights.blocks, epilogue, out, out_stride, positions);
+    } else {
+      network_.rounded_(in, weights.rounded.data() + skipped, weights.blocks, epilogue, out, out_stride, positions);
+    }
   }
 
   // Rows [begin, end) of a block, a band at a time, so that all between its input and its output stays in cache.
@@ -277,7 +293,7 @@ void Network::run(const Source& in, const float* gains, const Target& out, std::
   for (const Layer& layer : layers_) {
     const Size next = after(layer, size);
     const std::size_t positions = layer.grid == Grid::down ? next.height * next.width : size.height * size.width;
-    for (const Weights& weights : layer.matrices) macs += positions * weights.weight.size();
+    for (const Weights& weights : layer.matrices) macs += positions * weights.rows * weights.bias.size();
     if (layer.branch != Branch::aside) size = next;
   }
   Run(*this, in, gains, out, top, left, std::max<std::size_t>(1, std::min(threads, 1 + macs / macs_per_thread)))(first);

@@ -10,10 +10,21 @@ namespace siglum::mixture {
 namespace {
 
 constexpr size_t kPerThread = 1u << 9;  // fewer symbols are not worth a thread
+constexpr int64_t kFewest = 16;         // so that the factor of the shares has 32 bits
 
 }  // namespace
 
-Mixture::Mixture(const uint32_t* frequencies, const uint32_t* sizes, const int32_t* offsets, size_t tables) {
+// What one thread works in: a window, its escape, and padding.
+struct Mixture::Scratch {
+  size_t padded = 0;
+  int32_t masses[kWindow + codebook::kLanes];
+  uint32_t frequencies[kWindow + codebook::kLanes];
+  uint16_t row[kWindow + codebook::kLanes];
+};
+
+Mixture::Mixture(const codebook::Kernels& kernels, const uint32_t* frequencies, const uint32_t* sizes,
+                 const int32_t* offsets, size_t tables)
+    : kernels_(kernels) {
   size_t first = 0;
   for (size_t t = 0; t < tables; ++t) {
     if (sizes[t] < 2 || sizes[t] > 256) throw std::invalid_argument("a table has 2 to 256 entries");
@@ -60,29 +71,35 @@ void Mixture::windows(const Components& components, int32_t* bases, int32_t* wid
   }
 }
 
-void Mixture::frequencies_of(const Components& components, size_t v, int64_t base, int64_t width, int32_t* masses,
-                             uint32_t* frequencies) const {
-  std::fill(masses, masses + width, 0);
-  int64_t total = 0, inside = 0;
-  for (size_t c = v * components.number; c < (v + 1) * components.number; ++c) {
-    const int32_t weight = components.weights[c];
+void Mixture::frequencies_of(const Components& components, size_t v, int64_t base, int64_t width,
+                             Scratch& scratch) const {
+  const size_t count = static_cast<size_t>(width) + 1;
+  scratch.padded = (count + codebook::kLanes - 1) / codebook::kLanes * codebook::kLanes;
+  int32_t* masses = scratch.masses;
+  std::fill(masses, masses + scratch.padded, 0);
+  const size_t begin = v * components.number, end = begin + components.number;
+  int64_t total = 0;
+  for (size_t c = begin; c < end; ++c) total += components.weights[c];
+  const int32_t times = total < kFewest ? static_cast<int32_t>(kFewest) : 1;
+  for (size_t c = begin; c < end; ++c) {
+    const int32_t weight = components.weights[c] * times;
     if (!weight) continue;
-    total += weight;
     const Table& table = tables_[components.tables[c]];
     const int64_t from = int64_t{components.shifts[c]} + table.offset - base;  // may lie outside the window
-    const int64_t begin = std::max<int64_t>(0, -from), end = std::min<int64_t>(table.size, width - from);
-    const int32_t* row = frequencies_.data() + table.first;
-    for (int64_t j = begin; j < end; ++j) masses[from + j] += weight * row[j];
+    const int64_t low = std::max<int64_t>(0, -from), high = std::min<int64_t>(table.size, width - from);
+    if (low < high) {
+      kernels_.add_multiples(masses + from + low, frequencies_.data() + table.first + low, weight,
+                             static_cast<size_t>(high - low));
+    }
   }
-  for (int64_t k = 0; k < width; ++k) inside += masses[k];
-  total *= int64_t{1} << 12;
-  masses[width] = static_cast<int32_t>(total - inside);
-  const size_t count = static_cast<size_t>(width) + 1;
-  const uint64_t factor =
-      (uint64_t{(1u << kPrecision) - static_cast<uint32_t>(count)} << 32) / static_cast<uint64_t>(total);
-  for (size_t k = 0; k < count; ++k)
-    frequencies[k] = 1 + static_cast<uint32_t>(static_cast<uint64_t>(masses[k]) * factor >> 32);
-  give_rest(masses, count, kPrecision, frequencies);
+  total *= int64_t{times} << 12;
+  int32_t inside = 0;  // at most the total, 2^30
+  for (size_t k = 0; k < count; ++k) inside += masses[k];
+  masses[width] = static_cast<int32_t>(total) - inside;
+  const uint32_t factor = share_factor(count, static_cast<uint64_t>(total), kPrecision);
+  const uint32_t sum = kernels_.shares(masses, scratch.padded, factor, scratch.frequencies);
+  const uint32_t padding = static_cast<uint32_t>(scratch.padded - count);  // each of these has a frequency of 1
+  scratch.frequencies[kernels_.first_largest(masses, scratch.padded)] += (1u << kPrecision) - (sum - padding);
 }
 
 template <class Function>
@@ -90,26 +107,30 @@ void Mixture::for_each(const Components& components, const int32_t* bases, const
                        const Function& function) const {
   Team team(std::max<size_t>(1, std::min(threads, components.count / kPerThread)));
   team.rows(components.count, [&](size_t begin, size_t end) {
-    int32_t masses[kWindow + 1];
-    uint32_t frequencies[kWindow + 1];
+    Scratch scratch;
     for (size_t v = begin; v < end; ++v) {
-      frequencies_of(components, v, bases[v], widths[v], masses, frequencies);
-      function(v, frequencies);
+      frequencies_of(components, v, bases[v], widths[v], scratch);
+      function(v, scratch);
     }
   });
 }
 
 void Mixture::rows(const Components& components, const int32_t* bases, const int32_t* widths, size_t columns,
                    uint16_t* rows, size_t threads) const {
-  for_each(components, bases, widths, threads, [&](size_t v, const uint32_t* frequencies) {
-    write_row(frequencies, static_cast<size_t>(widths[v]) + 1, columns, rows + v * (columns + 1));
+  for_each(components, bases, widths, threads, [&](size_t v, Scratch& scratch) {
+    const size_t count = static_cast<size_t>(widths[v]) + 1;
+    uint16_t* row = rows + v * (columns + 1);
+    kernels_.cumulate(scratch.frequencies, scratch.padded, scratch.row);
+    row[0] = 0;
+    std::copy(scratch.row, scratch.row + count, row + 1);
+    std::fill(row + count + 1, row + columns + 1, static_cast<uint16_t>(1u << kPrecision));
   });
 }
 
 void Mixture::entries(const Components& components, const int32_t* bases, const int32_t* widths,
                       const int32_t* entries, uint16_t* starts, uint16_t* frequencies, size_t threads) const {
-  for_each(components, bases, widths, threads, [&](size_t v, const uint32_t* row) {
-    write_entry(row, static_cast<size_t>(entries[v]), starts[v], frequencies[v]);
+  for_each(components, bases, widths, threads, [&](size_t v, Scratch& scratch) {
+    write_entry(scratch.frequencies, static_cast<size_t>(entries[v]), starts[v], frequencies[v]);
   });
 }
 

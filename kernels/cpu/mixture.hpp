@@ -1,13 +1,16 @@
 // Mixtures of the Gaussian tables, mixed in integers: a table for every symbol.
 //
 // Component c of a symbol has an integer weight, an integer shift and one of the tables; symbol k has the mass
-// sum_c weight_c * frequency_c(k - shift_c), the escape what is left of sum_c weight_c * 2^12. The window of a
+// sum_c weight_c * frequency_c(k - shift_c), the escape what is left of sum_c weight_c * 2^12; where the weights sum to
+// less than 16 they are taken 16 times. The window of a
 // symbol's table reaches from the lowest to the highest entry of its components, at most kWindow wide.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "codebook_kernels.hpp"
 
 namespace siglum::mixture {
 
@@ -27,7 +30,8 @@ struct Components {
 class Mixture {
  public:
   // Tables one after the other, escape last, each with sum 2^12.
-  Mixture(const uint32_t* frequencies, const uint32_t* sizes, const int32_t* offsets, size_t tables);
+  Mixture(const codebook::Kernels& kernels, const uint32_t* frequencies, const uint32_t* sizes, const int32_t* offsets,
+          size_t tables);
 
   // False if a weight is negative, their sum is not 1 to kMaxWeight, or a table or a shift is out of range.
   bool valid(const Components& components) const;
@@ -48,12 +52,13 @@ class Mixture {
     int32_t offset, size;  // size without the escape
     size_t first;
   };
-  void frequencies_of(const Components& components, size_t v, int64_t base, int64_t width, int32_t* masses,
-                      uint32_t* frequencies) const;
+  struct Scratch;
+  void frequencies_of(const Components& components, size_t v, int64_t base, int64_t width, Scratch& scratch) const;
   template <class Function>
   void for_each(const Components& components, const int32_t* bases, const int32_t* widths, size_t threads,
                 const Function& function) const;
 
+  const codebook::Kernels& kernels_;
   std::vector<Table> tables_;
   std::vector<int32_t> frequencies_;
 };

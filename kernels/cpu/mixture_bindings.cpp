@@ -1,8 +1,10 @@
 // Python's side of the mixtures: checks shapes and values, releases the GIL, copies nothing.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "mixture.hpp"
@@ -87,13 +89,13 @@ void entries(const mx::Mixture& self, Weights weights, Weights shifts, Indexes t
 void register_mixture(nb::module_& m) {
   nb::class_<mx::Mixture>(m, "Mixture", "Use siglum.entropy.mixture.")
       .def("__init__",
-           [](mx::Mixture* self, Array<const uint32_t, 1> frequencies, Array<const uint32_t, 1> sizes,
+           [](mx::Mixture* self, const std::string& isa, Array<const uint32_t, 1> frequencies, Array<const uint32_t, 1> sizes,
               Array<const int32_t, 1> offsets) {
              size_t total = 0;
              for (size_t t = 0; t < sizes.shape(0); ++t) total += sizes.data()[t];
              if (offsets.shape(0) != sizes.shape(0) || total != frequencies.shape(0))
                throw std::invalid_argument("arrays differ in length");
-             new (self) mx::Mixture(frequencies.data(), sizes.data(), offsets.data(), sizes.shape(0));
+             new (self) mx::Mixture(siglum::codebook::require_kernels(isa.c_str()), frequencies.data(), sizes.data(), offsets.data(), sizes.shape(0));
            })
       .def("windows", &windows, nb::arg("weights").noconvert(), nb::arg("shifts").noconvert(),
            nb::arg("tables").noconvert(), nb::arg("bases").noconvert(), nb::arg("widths").noconvert())

@@ -25,12 +25,6 @@ void in_blocks(const Prior& prior, size_t threads, const Function& function) {
 int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
 int32_t wrap32(uint64_t value) { return static_cast<int32_t>(static_cast<uint32_t>(value)); }
 
-template <bool Same>
-void add_products(uint64_t* sums, const int32_t* factors, const int32_t* residuals, size_t n) {
-  for (size_t v = 0; v < n; ++v)
-    sums[v] += static_cast<uint64_t>(int64_t{factors[Same ? 0 : v]} * int64_t{residuals[v]});
-}
-
 // Means of component i for the vectors [begin, begin + n); row j of the residuals begins at j * stride.
 template <int Shift>
 void means(const Prior& prior, size_t i, size_t begin, size_t n, const int32_t* residuals, size_t stride,
@@ -42,9 +36,9 @@ void means(const Prior& prior, size_t i, size_t begin, size_t n, const int32_t* 
   for (size_t j = 0; j < i; ++j) {
     const int32_t* row = residuals + j * stride;
     if (prior.factors.same) {
-      add_products<true>(sums, prior.factors.data + first + j, row, n);
+      prior.kernels->add_multiples(sums, prior.factors.data[first + j], row, n);
     } else {
-      add_products<false>(sums, prior.factors.data + (first + j) * prior.count + begin, row, n);
+      prior.kernels->add_products(sums, prior.factors.data + (first + j) * prior.count + begin, row, n);
     }
   }
   const int32_t* mean = prior.mean.data + (prior.mean.same ? i : i * prior.count + begin);

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "multivariate_kernels.hpp"
+
 namespace siglum::multivariate {
 
 constexpr int kShift = 16;
@@ -24,6 +26,7 @@ struct Rows {
 };
 
 struct Prior {
+  const Kernels* kernels;
   size_t dimension, count;
   Rows mean;     // dimension rows
   Rows factors;  // L_10, L_20, L_21, L_30 ...: dimension * (dimension - 1) / 2 rows

@@ -54,6 +54,12 @@ struct Bucket {
   uint32_t last;  // entry that holds the bucket's last slot
 };
 
+// The buckets of a table: as many as suit its entries. slot >> shift is a slot's bucket.
+struct Grid {
+  uint32_t first;
+  uint32_t shift;
+};
+
 struct Found {
   Interval interval;
   uint32_t number;
@@ -71,13 +77,12 @@ struct Table {
 struct Tables {
   uint32_t precision = 0;
   bool closed = false;    // no escapes
-  uint32_t shift = 0;     // slot >> shift is its bucket
-  uint32_t bucket_bits = 0;
   std::vector<Table> tables;
   std::vector<EncoderEntry> encoding;
   std::vector<uint16_t> costs;      // of each entry, in 1/256 bit
   std::vector<Interval> intervals;  // of each entry
-  std::vector<Bucket> buckets;      // at table << bucket_bits | bucket
+  std::vector<Grid> grids;          // of each table
+  std::vector<Bucket> buckets;
 
   // frequencies: table after table. Throws std::invalid_argument if a rule is broken.
   static Tables build(const uint32_t* frequencies, size_t total, const uint32_t* sizes, const int32_t* offsets,
@@ -86,7 +91,7 @@ struct Tables {
 
   // The entry that holds a slot.
   Found find(uint32_t index, uint32_t slot) const {
-    const Bucket& bucket = buckets[(size_t{index} << bucket_bits) + (slot >> shift)];
+    const Bucket& bucket = buckets[grids[index].first + (slot >> grids[index].shift)];
     if (slot - bucket.interval.start < bucket.interval.frequency) return {bucket.interval, bucket.number};
     const uint32_t number = search(slot, bucket.number + 1, bucket.last);
     return {intervals[number], number};

@@ -26,7 +26,7 @@ Status Decoder::open(const uint8_t* data, size_t size) {
   }
   lanes_ = 1u << (head & 3);
   BitReader packed(data + position, size - position);
-  unsigned exponents[kMaxLanes] = {head >> 3u};
+  unsigned exponents[kMaxLanes] = {static_cast<unsigned>(head >> 3)};
   unsigned bits = (lanes_ - 1) * kExponentBits;
   for (uint32_t lane = 1; lane < lanes_; ++lane) {
     exponents[lane] = packed.peek() & 31;

@@ -8,6 +8,8 @@
 namespace siglum::precise {
 namespace {
 
+constexpr uint64_t kCachedBuckets = 1u << 15;
+
 __extension__ typedef unsigned __int128 Wide;
 
 using rans::bit_length;
@@ -21,12 +23,10 @@ EncoderEntry encoder_entry(uint32_t frequency, uint32_t start, uint32_t precisio
   return {static_cast<uint64_t>(reciprocal), frequency, start << 5 | shift};
 }
 
-// Enough buckets that most hold one entry, and so few that the tables of a step stay in the cache together.
-uint32_t choose_bucket_bits(size_t tables, uint32_t largest, uint32_t precision) {
-  uint32_t bits = std::min(std::max(bit_length(largest) + 1, 8u), 12u);
-  while (bits > 8 && (uint64_t{tables} << bits) > 1u << 15) --bits;
-  while (bits < std::min(16u, precision) && largest >> (bits + 1)) ++bits;  // alphabets beyond 4096
-  return bits;
+// Buckets of a table, as bits: two to four for each entry, so that most hold one, but fewer by 2^less.
+uint32_t bucket_bits(uint32_t entries, uint32_t less, uint32_t precision) {
+  const uint32_t bits = bit_length(entries) + 1;
+  return std::min(std::max(bits > less ? bits - less : 0, 5u), std::min(16u, precision));
 }
 
 }  // namespace
@@ -39,7 +39,6 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
   if (total > UINT32_MAX) throw std::invalid_argument("there are more than 2^32 entries");
   const uint32_t whole = 1u << precision;
   size_t used = 0;
-  uint32_t largest = 0;
   for (size_t t = 0; t < count; ++t) {  // all checks before the large allocations
     const auto fail = [t](const char* what) { throw std::invalid_argument("table " + std::to_string(t) + ": " + what); };
     if (sizes[t] < 1) fail("needs an entry");
@@ -52,20 +51,29 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
     }
     if (sum != whole) fail("frequencies must sum to 2^precision");
     used += sizes[t];
-    largest = std::max(largest, sizes[t]);
   }
   if (used != total) throw std::invalid_argument("there are more frequencies than the sizes say");
 
   Tables result;
   result.precision = precision;
   result.closed = closed;
-  result.bucket_bits = choose_bucket_bits(count, largest, precision);
-  result.shift = precision - result.bucket_bits;
+  const auto all_buckets = [&](uint32_t less) {
+    uint64_t buckets = 0;
+    for (size_t t = 0; t < count; ++t) buckets += uint64_t{1} << bucket_bits(sizes[t], less, precision);
+    return buckets;
+  };
+  uint32_t less = 0;  // until the tables of a step stay in the cache together
+  while (less < 3 && all_buckets(less) > kCachedBuckets) ++less;
+  result.buckets.resize(all_buckets(less));
+  for (size_t t = 0, first = 0; t < count; ++t) {
+    const uint32_t bits = bucket_bits(sizes[t], less, precision);
+    result.grids.push_back({static_cast<uint32_t>(first), precision - bits});
+    first += size_t{1} << bits;
+  }
   result.tables.reserve(count);
   result.encoding.reserve(total);
   result.costs.reserve(total);
   result.intervals.reserve(total);
-  result.buckets.resize(count << result.bucket_bits);
   Bucket* bucket = result.buckets.data();
   for (size_t t = 0; t < count; ++t) {
     const unsigned length = bit_length(sizes[t]);
@@ -80,9 +88,9 @@ Tables Tables::build(const uint32_t* frequencies, size_t total, const uint32_t* 
       result.intervals.push_back(interval);
       start += interval.frequency;
       if (begun) bucket[begun - 1].last = first + j;
-      for (; begun << result.shift < start; ++begun) bucket[begun] = {interval, first + j, first + j};
+      for (; begun << result.grids[t].shift < start; ++begun) bucket[begun] = {interval, first + j, first + j};
     }
-    bucket += size_t{1} << result.bucket_bits;
+    bucket += whole >> result.grids[t].shift;
   }
   return result;
 }

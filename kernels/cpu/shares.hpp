@@ -16,24 +16,6 @@ inline uint32_t share_factor(size_t count, uint64_t total, unsigned precision) {
   return static_cast<uint32_t>(std::min<uint64_t>(factor, 0xffffffffu));
 }
 
-inline void give_rest(const int32_t* weights, size_t count, unsigned precision, uint32_t* frequencies) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i < count; ++i) sum += frequencies[i];
-  int32_t largest = weights[0];
-  for (size_t i = 1; i < count; ++i) largest = std::max(largest, weights[i]);
-  size_t first = 0;
-  while (weights[first] != largest) ++first;
-  frequencies[first] += (1u << precision) - sum;
-}
-
-// Cumulative row of `width` + 1 values; beyond `count` the last one repeats.
-inline void write_row(const uint32_t* frequencies, size_t count, size_t width, uint16_t* row) {
-  uint32_t sum = 0;
-  row[0] = 0;
-  for (size_t i = 0; i < count; ++i) row[i + 1] = static_cast<uint16_t>(sum += frequencies[i]);
-  for (size_t i = count; i < width; ++i) row[i + 1] = static_cast<uint16_t>(sum);
-}
-
 inline void write_entry(const uint32_t* frequencies, size_t entry, uint16_t& start, uint16_t& frequency) {
   uint32_t sum = 0;
   for (size_t i = 0; i < entry; ++i) sum += frequencies[i];

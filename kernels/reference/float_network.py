@@ -41,13 +41,13 @@ def depthwise(x: Floats, weight: NDArray[np.float32], bias: NDArray[np.float32])
 
 
 def patches_of(samples: NDArray[np.uint8], multiple: int, patch: int = 8) -> Floats:
-    """(H, W, 3) uint8 -> (h, w, 192): sample / 255 - 1/2, edges continued to whole patches and multiples of them.
+    """(H, W, 3) uint8 -> (h, w, 192): sample / 128 - 1, edges continued to whole patches and multiples of them.
 
     Channels are ordered (row, column, colour).
     """
     side = patch * multiple
     height, width = samples.shape[:2]
-    padded = np.pad(samples, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge") / 255.0 - 0.5
+    padded = np.pad(samples, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge") / 128.0 - 1.0
     rows, columns = padded.shape[0] // patch, padded.shape[1] // patch
     patches = padded.reshape(rows, patch, columns, patch, 3).transpose(0, 2, 1, 3, 4)
     return patches.reshape(rows, columns, -1)

@@ -45,6 +45,9 @@ class Registry(Generic[T]):
         self.group = group
         self._modules = dict(modules or {})
         self._entries: dict[str, Callable[..., T]] = {}
+        self._found: set[str] = (
+            set()
+        )  # names that were looked for once: other distributions do not claim them
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
         """Return a decorator that puts a class or function under ``name``.
@@ -81,6 +84,8 @@ class Registry(Generic[T]):
         UsageError
             If two distributions claim the name.
         """
+        if name in self._found:
+            return self._entries[name]
         if name not in self._entries and name in self._modules:
             importlib.import_module(self._modules[name])
         announced = self._announced().get(name, [])
@@ -94,6 +99,7 @@ class Registry(Generic[T]):
             self._entries.setdefault(name, entry)
         if name not in self._entries:
             raise UnknownCodecError(self._unknown(name))
+        self._found.add(name)
         return self._entries[name]
 
     def get(self, name: str, **config: Any) -> T:

@@ -151,3 +151,13 @@ def test_what_is_no_symbol_is_refused(name: str) -> None:
         model.decode(b"\0", context, (-1, *symbols.shape[1:]))
     with pytest.raises(UsageError):
         model_class(name).fit(symbols, nonsense=1)
+
+
+def test_models_are_found_in_the_package() -> None:
+    import siglum.entropy
+
+    for name in NAMES:
+        cls = model_class(name)
+        assert getattr(siglum.entropy, cls.__name__) is cls
+    with pytest.raises(AttributeError, match="no attribute"):
+        siglum.entropy.Nonsense  # noqa: B018

@@ -9,10 +9,11 @@ from siglum.entropy.fractional import fractional_tables
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.multivariate import MultivariateGaussian
 from siglum.errors import UsageError
-from siglum.kernels import _native
+from siglum.kernels import _native, dispatch
 from siglum.kernels.reference import multivariate as reference
 
 DIMENSIONS = st.integers(1, 16)
+ISAS = st.sampled_from(dispatch.available_isas())
 
 
 def prior(rng: np.random.Generator, d: int, n: int, each: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,29 +24,33 @@ def prior(rng: np.random.Generator, d: int, n: int, each: bool, size: int) -> tu
 
 
 @settings(deadline=None, max_examples=40)
-@given(DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1, 3]))
-def test_real_kernels_equal_the_oracle(d: int, n: int, seed: int, each: bool, threads: int) -> None:
+@given(
+    DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1, 3]), ISAS
+)
+def test_real_kernels_equal_the_oracle(d: int, n: int, seed: int, each: bool, threads: int, isa: str) -> None:
     rng = np.random.default_rng(seed)
     mean, factors = prior(rng, d, n, each, 2**17)
     values = rng.normal(size=(d, n)) * 50
     coded = np.empty((d, n), np.int32)
-    assert _native.multivariate_residuals(values, mean, factors, coded, threads)
+    assert _native.multivariate_residuals(isa, values, mean, factors, coded, threads)
     assert np.array_equal(coded, reference.residuals(values, mean, factors))
     fixed = np.empty((d, n), np.int64)
-    _native.multivariate_reconstruct(coded, mean, factors, fixed, threads)
+    _native.multivariate_reconstruct(isa, coded, mean, factors, fixed, threads)
     assert np.array_equal(fixed, reference.reconstruct(coded, mean, factors))
     if n:
         assert np.abs(fixed / 65536 - values).max() <= 0.5 + 2**-16
 
 
 @settings(deadline=None, max_examples=40)
-@given(DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
-def test_integer_kernels_equal_the_oracle(d: int, n: int, seed: int, each: bool, extreme: bool) -> None:
+@given(DIMENSIONS, st.integers(0, 1300), st.integers(0, 2**32 - 1), st.booleans(), st.booleans(), ISAS)
+def test_integer_kernels_equal_the_oracle(
+    d: int, n: int, seed: int, each: bool, extreme: bool, isa: str
+) -> None:
     rng = np.random.default_rng(seed)
     mean, factors = prior(rng, d, n, each, 2**31 - 1 if extreme else 2**17)
     values = rng.integers(-(2**24), 2**24, (d, n)).astype(np.int32)
     coded, fractions = np.empty((d, n), np.int32), np.empty((d, n), np.int8)
-    _native.multivariate_residuals_integer(values, mean, factors, coded, fractions, 2)
+    _native.multivariate_residuals_integer(isa, values, mean, factors, coded, fractions, 2)
     expected, parts = reference.residuals_integer(values, mean, factors)
     assert np.array_equal(coded, expected)
     assert np.array_equal(fractions, parts)
@@ -53,7 +58,7 @@ def test_integer_kernels_equal_the_oracle(d: int, n: int, seed: int, each: bool,
     residuals, decoded = np.empty((2, d, n), np.int32)
     shifts, part = np.empty(n, np.int32), np.empty(n, np.int8)
     for i in range(d):
-        _native.multivariate_predict_integer(i, residuals, mean, factors, shifts, part, 2)
+        _native.multivariate_predict_integer(isa, i, residuals, mean, factors, shifts, part, 2)
         assert np.array_equal(part, parts[i])
         _native.multivariate_settle_integer(i, residuals, shifts, coded[i], decoded[i], 2)
     assert np.array_equal(decoded, values)

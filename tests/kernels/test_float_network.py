@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.kernels import dispatch
-from siglum.kernels.float_network import PATCH_CHANNELS, Block, Depthwise, FloatNetwork, Layer, Pointwise
+from siglum.kernels.float_network import (
+    PATCH_CHANNELS,
+    Block,
+    Depthwise,
+    FloatNetwork,
+    Layer,
+    Pointwise,
+    rounds,
+)
 from siglum.kernels.reference import float_network as reference
 
 ISAS = dispatch.available_isas()
@@ -123,6 +136,36 @@ def test_edges_are_continued(height: int, width: int, multiple: int, seed: int) 
         check(FloatNetwork([pointwise(random, 5, 3)], 5, input=kind, multiple=multiple), y, gains)
 
 
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(1, 70), st.integers(1, 90), st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_layers_that_may_round(height: int, width: int, channels: int, wide: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    layers: list[Layer] = [
+        replace(block(random, channels, wide), may_round=True),
+        pointwise(random, 4 * channels, wide, grid="down", gained=True, may_round=True),
+        pointwise(random, wide, 4 * channels, grid="up", activation=True, may_round=True),
+    ]
+    network, gains = FloatNetwork(layers, channels, multiple=2), [random_floats(random, wide)]
+    x = random_floats(random, height, width, channels)
+    expected = network.reference(x, gains)
+    for isa in ISAS:
+        out = network(x, gains, threads=2, isa=isa)
+        limit = 2e-2 if rounds(isa) else 2e-5
+        assert np.max(np.abs(out - expected)) <= limit * max(1.0, float(np.abs(expected).max()))
+        assert np.array_equal(out, network(x, gains, isa=isa))
+
+
+def test_rounded_products_of_integers_are_exact() -> None:
+    random = np.random.default_rng(5)
+    for inputs in (1, 17, 768, 5000):
+        weight = random.integers(-8, 9, (33, inputs)).astype(np.float32)
+        bias = random.integers(-50, 50, 33).astype(np.float32)
+        x = random.integers(-128, 129, (3, 101, inputs)).astype(np.float32)
+        network = FloatNetwork([Pointwise(weight, bias, may_round=True)], inputs)
+        for isa in ISAS:
+            assert np.array_equal(network(x, isa=isa), network.reference(x))
+
+
 def test_samples_are_rounded_and_clamped() -> None:
     layer = Pointwise(np.ones((PATCH_CHANNELS, 1), np.float32), np.zeros(PATCH_CHANNELS, np.float32))
     network = FloatNetwork([layer], 1, output="samples")
@@ -136,8 +179,10 @@ def test_samples_are_rounded_and_clamped() -> None:
 
 
 def test_samples_there_and_back() -> None:
-    eye = Pointwise(np.eye(PATCH_CHANNELS, dtype=np.float32), np.zeros(PATCH_CHANNELS, np.float32))
-    network = FloatNetwork([eye], input="samples", output="samples")
+    # sample / 128 - 1 -> sample / 255 - 1/2
+    weight = np.eye(PATCH_CHANNELS, dtype=np.float32) * np.float32(128 / 255)
+    layer = Pointwise(weight, np.full(PATCH_CHANNELS, 128 / 255 - 0.5, np.float32))
+    network = FloatNetwork([layer], input="samples", output="samples")
     picture = np.random.default_rng(0).integers(0, 256, (37, 45, 3), dtype=np.uint8)
     for isa in ISAS:
         assert np.array_equal(network(picture, isa=isa)[:37, :45], picture)
@@ -204,6 +249,23 @@ def test_what_does_not_fit_is_refused() -> None:
             network(x, out=np.empty(shape, np.float32), top=top, left=left)
     with pytest.raises(ValueError, match="cut"):
         FloatNetwork([pointwise(random, 16, 8, grid="down")], 4)(x)
+
+
+@pytest.mark.slow
+def test_neon_under_an_emulator(tmp_path: Path) -> None:
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not compiler or not emulator:
+        pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user-static")
+    kernels = Path(__file__).parents[2] / "kernels" / "cpu"
+    sources = [path for path in kernels.glob("float_network*.cpp") if not path.stem.endswith("bindings")]
+    check = Path(__file__).parents[1] / "native" / "float_network_check.cpp"
+    command = [compiler, "-static", "-std=c++17", "-O2", f"-I{kernels}", "-pthread", "-o", tmp_path / "check"]
+    subprocess.run([*command, *sources, kernels / "isa.cpp", check], check=True, timeout=300)
+    done = subprocess.run(
+        [emulator, tmp_path / "check"], capture_output=True, text=True, timeout=240, check=True
+    )
+    assert "scalar neon" in done.stdout
 
 
 def test_the_oracle_is_torchs_network() -> None:

@@ -87,13 +87,13 @@ def test_any_number_of_lanes_and_of_symbols(lanes, count):
     both_ways(symbols, gaussian_tables(), indexes, 40, lanes)
 
 
-@pytest.mark.parametrize("precision", [1, 2, 5, 8, 11, 12])
+@pytest.mark.parametrize("precision", [1, 2, 7, 12])
 def test_every_precision(precision):
     rng = np.random.default_rng(precision)
     tables = some_tables(rng, precision, 3)
-    indexes = rng.integers(0, 3, 300).astype(np.uint8)
-    symbols = (tables.offsets[indexes] + rng.integers(-3, 260, 300)).astype(np.int32)
-    both_ways(symbols, tables, indexes, 128, 32)
+    indexes = rng.integers(0, 3, 150).astype(np.uint8)
+    symbols = (tables.offsets[indexes] + rng.integers(-3, 260, 150)).astype(np.int32)
+    both_ways(symbols, tables, indexes, 80, 32)
 
 
 @pytest.mark.parametrize("source", [np.uint8, np.int16, np.int32])
@@ -120,8 +120,8 @@ def test_escapes_near_and_far():
     far = [2**31 - 300, -(2**31) + 300, 2**24, -5000, 300, -129, 128]
     symbols[places] = np.resize(np.array(far, dtype=np.int32), 30)
     both_ways(symbols, gaussian_tables(), indexes, 150, 32)
-    both_ways(symbols, gaussian_tables(), 5, 150, 8)
-    both_ways(symbols.astype(np.int64), gaussian_tables(), indexes, 150, 8, torch.int64)
+    both_ways(symbols[:100], gaussian_tables(), 60, 50, 8)
+    both_ways(symbols.astype(np.int64), gaussian_tables(), indexes, 200, 16, torch.int64)
 
 
 def test_bytes_that_escape():
@@ -140,7 +140,7 @@ def test_everything_escapes_and_the_side_stream_is_long():
     assert len(payload) > 80 * 61 // 8  # its size takes two bytes
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(st.data())
 def test_what_the_cpu_writes(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

@@ -15,6 +15,7 @@ from siglum.codecs.image import lossy, native_engine, windows
 from siglum.codecs.image.codec import ImageCodec
 from siglum.codecs.image.weights import load_by_name
 from siglum.kernels import dispatch
+from siglum.kernels.float_network import rounds
 
 
 def levels_apart(one: np.ndarray, other: np.ndarray) -> int:
@@ -36,7 +37,9 @@ def test_the_networks_agree_with_torch(
     for isa, threads in product(dispatch.available_isas(), (1, 2)):
         monkeypatch.setenv("SIGLUM_ISA", isa)
         ours = windows.analyse(native, weights.preset, picture, level, threads)
-        assert np.allclose(ours, y, rtol=0, atol=1e-5 * np.abs(y).max())
+        rounded = rounds(isa)  # an encoder may: its symbols are its own choice
+        assert np.max(np.abs(ours - y)) < (1e-3 if rounded else 1e-5) * np.abs(y).max()
+        assert np.std(ours - y) < (1e-3 if rounded else 1e-5) * np.std(y)
         assert np.allclose(native.hyper_analyse(y, level, threads), z, rtol=0, atol=1e-5 * np.abs(z).max())
         ours = windows.synthesise(native, weights.preset, latents, level, 210, 233, threads)
         assert levels_apart(ours, pixels) <= 1
@@ -85,13 +88,18 @@ run("decode", f"{folder}/a.sgl", "-o", f"{folder}/a.png")
 run("verify", f"{folder}/a.sgl")
 run("compare", f"{folder}/a.sgl", photo)
 run("info", f"{folder}/a.sgl")
+assert main(["train", "image", "--data", folder, "--out", f"{folder}/run"], standalone_mode=False) == 1
+assert main(["decode", f"{folder}/a.sgl", "-f", "--engine", "torch"], standalone_mode=False) == 1
 for name in ("torch", "constriction", "siglum.codecs.image.torch_engine", "siglum.codecs.image.transform"):
     assert sys.modules.get(name) is None, name
 """
 
 
 def test_pictures_need_no_torch(tmp_path: Path, photo_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), str(photo_path)], check=True, timeout=120)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(photo_path)]
+    done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    wanting = [line for line in done.stderr.splitlines() if "pip install 'siglum[train]'" in line]
+    assert len(wanting) == 2 and wanting[0].startswith("codec: training needs torch")
 
 
 def test_weights_of_another_preset_are_refused() -> None:
