@@ -48,9 +48,7 @@ class Samples:
         """Return the part of some of the items."""
         place = {item: i for i, item in enumerate(self.items)}
         chosen = [place[item] for item in items]
-        return replace(
-            self, items=tuple(items), rates=self.rates[:, chosen], values=self.values[:, chosen]
-        )
+        return replace(self, items=tuple(items), rates=self.rates[:, chosen], values=self.values[:, chosen])
 
     def curve(self, drawn: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
         """Return mean rates and mean values, (D,) each, over all items or some by index."""
@@ -71,6 +69,8 @@ class Comparison:
         Interval of 95 % over the items, or None.
     overlap, span
         Common range of quality as a share of the shorter curve's, and that range.
+    crossings
+        Qualities at which the curves cross: a mean over both signs hides that.
     items, of
         Items that both have whole, of all.
     refusal
@@ -84,6 +84,7 @@ class Comparison:
     high: float | None = None
     overlap: float = 0.0
     span: tuple[float, float] = (math.nan, math.nan)
+    crossings: tuple[float, ...] = ()
     items: int = 0
     of: int = 0
     refusal: str = ""
@@ -160,13 +161,12 @@ def compare(codec: Samples, anchor: Samples, of: int, *, confident: bool = True)
         return replace(empty, refusal=f"no item has {codec.metric.label} with both codecs")
     first, second = anchor.only(shared), codec.only(shared)
     empty = replace(empty, items=len(shared))
-    for one in (second, first):
-        if fault := _fault(one):
-            return replace(empty, refusal=f"{one.codec}: {fault}")
     try:
         result = difference(first.curve(), second.curve(), codec.metric)
     except UsageError as error:
-        return replace(empty, refusal=str(error))
+        faults = ((one.codec, _fault(one)) for one in (second, first))
+        refusal = next((f"{name}: {fault}" for name, fault in faults if fault), str(error))
+        return replace(empty, refusal=refusal)
     low, high = _interval(first, second) if confident and len(shared) > 1 else (None, None)
     return replace(
         empty,
@@ -175,6 +175,7 @@ def compare(codec: Samples, anchor: Samples, of: int, *, confident: bool = True)
         high=high,
         overlap=result.overlap,
         span=(result.low, result.high),
+        crossings=tuple(getattr(result, "crossings", ())),
     )
 
 

@@ -100,6 +100,8 @@ def load(path: Path) -> Rows:
             found.failures.append(Failure("", "", None, "rows", f"line {number} of {path.name} is no row"))
         elif isinstance(data.get("run"), dict):
             found.run = data["run"]
+            for name, message in _mapping(found.run.get("missing_metrics")).items():
+                found.failures.append(Failure("", "", None, f"metric {name}", _text(message)))
         else:
             failure, row = _failure(data), _row(data)
             if failure is not None:

@@ -18,7 +18,14 @@ from siglum.benchmarks.report.sound import Sound, read_sound
 EMBED_BYTES = 6 * 2**20  # with less than this the page carries everything itself
 SPECTROGRAMS = 150
 BROWSER_PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
-BROWSER_SOUNDS = {".wav": "wav", ".flac": "flac", ".mp3": "mpeg", ".ogg": "ogg", ".opus": "ogg", ".m4a": "mp4"}
+BROWSER_SOUNDS = {
+    ".wav": "wav",
+    ".flac": "flac",
+    ".mp3": "mpeg",
+    ".ogg": "ogg",
+    ".opus": "ogg",
+    ".m4a": "mp4",
+}
 
 
 class Keep:
@@ -82,7 +89,9 @@ class Keep:
         if self.folder is None:
             return []
         dials = ("none", "None", "null", "-") if row.dial is None else (f"{row.dial:g}", str(row.dial))
-        return [self.folder / row.codec / dial for dial in dials if _inside(self.folder / row.codec, self.folder)]
+        return [
+            self.folder / row.codec / dial for dial in dials if _inside(self.folder / row.codec, self.folder)
+        ]
 
 
 def pictures(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -> dict[str, Any]:

@@ -67,8 +67,14 @@ class Line:
     path: str
     dots: list[Dot]
     label: str
-    label_x: float
-    label_y: float
+    label_x: float = 0.0
+    label_y: float = 0.0
+    leader: str = ""
+
+    @property
+    def end(self) -> Dot:
+        """The point at the right end, where the label belongs."""
+        return max(self.dots, key=lambda dot: dot.x)
 
 
 @dataclass
@@ -96,12 +102,13 @@ def plot(
         Whether y = 0 belongs into the picture, as a line.
     """
     clean = [_clean(one) for one in series]
-    points = [point for one in clean for point in one.points]
+    # What was measured sets the frame: of published curves the part within it is drawn.
+    points = [point for one in clean if one.kind != "published" for point in one.points]
     if not points:
         return None
     xs = [point[0] for point in points]
     ys = [point[1] for point in points] + ([0.0] if zero else [])
-    low_x, high_x = _widened(math.log10(min(xs)), math.log10(max(xs)), 0.03)
+    low_x, high_x = _widened(math.log10(min(xs)), math.log10(max(xs)), 0.05)
     low_y, high_y = _widened(min(ys), max(ys), 0.05)
     drawing = Plot(size, x_label, y_label, title)
 
@@ -118,14 +125,14 @@ def plot(
     drawing.y_ticks = [(down(v), _tick(v, step)) for v, step in _ticks(low_y, high_y, 6)]
     drawing.zero = down(0.0) if zero else None
     for one in clean:
+        if one.kind == "published":
+            kept = [p for p in one.points if low_x <= math.log10(p[0]) <= high_x and low_y <= p[1] <= high_y]
+            one = Series(one.name, kept, one.style, one.kind, one.shown)
         if one.points:
             hollow = [*one.hollow, *[False] * len(one.points)]
-            dots = [
-                Dot(across(x), down(y), text, hollow[i]) for i, (x, y, text) in enumerate(one.points)
-            ]
+            dots = [Dot(across(x), down(y), text, hollow[i]) for i, (x, y, text) in enumerate(one.points)]
             path = "M" + "L".join(f"{dot.x:g} {dot.y:g}" for dot in dots) if len(dots) > 1 else ""
-            last = max(dots, key=lambda dot: dot.x)
-            drawing.lines.append(Line(one, path, dots, one.name, last.x + 8, last.y + 4))
+            drawing.lines.append(Line(one, path, dots, one.name))
     _place_labels(drawing)
     return drawing
 
@@ -136,34 +143,83 @@ def _clean(series: Series) -> Series:
 
 
 def _place_labels(drawing: Plot) -> None:
-    """Put labels beside the ends of their curves, and push those apart that would cover one another."""
+    """Put labels beside the ends of their curves where nothing is in the way, else at the right edge.
+
+    Those at the edge are joined to their curves by a thin line.
+    """
     size = drawing.size
-    placed: list[Line] = []
-    for line in sorted(drawing.lines, key=lambda one: (not one.series.shown, one.label_y)):
-        room = int((size.width - line.label_x) / LETTER)
-        if len(line.label) > max(room, 6):
-            if room < 6:
-                line.label_x = size.width - 6 * LETTER
-            line.label = line.label[: max(room, 6) - 1] + "…"
-        line.label_y = _free(line, placed, size)
-        if line.series.shown:
-            placed.append(line)
+    taken: list[tuple[float, float, float, float]] = []
+    ink = [point for line in drawing.lines if line.series.shown for point in _ink(line)]
+    column = size.width - size.right + 10
+    for shown in (True, False):  # curves that are hidden at first take no room from others
+        crowded = []
+        for line in sorted(drawing.lines, key=lambda one: -one.end.x):
+            if line.series.shown is not shown:
+                continue
+            end, width = line.end, LETTER * len(line.label)
+            spots = [(end.x + 9, end.y + 4), (end.x + 7, end.y - 5), (end.x + 7, end.y + 14)]
+            free = next((spot for spot in spots if _is_free(spot, width, ink, taken, size)), None)
+            if free is None:
+                crowded.append(line)
+            else:
+                line.label_x, line.label_y = round(free[0], 1), round(free[1], 1)
+                if shown:
+                    taken.append(_box(free, width))
+        for line in sorted(crowded, key=lambda one: (one.end.y // LINE, one.end.x)):
+            line.label = _shortened(line.label, size.width - column - 4)
+            width = LETTER * len(line.label)
+            left = min(column, line.end.x + 14)  # the joining line should not run over other labels
+            spot = (column, _free_height(left, column + width - left, line.end.y + 4, taken, size))
+            line.label_x, line.label_y = column, round(spot[1], 1)
+            line.leader = f"M{line.end.x + 6:g} {line.end.y:g}L{column - 3:g} {spot[1] - 4:g}"
+            if shown:
+                taken.append(_box(spot, width))
 
 
-def _free(line: Line, placed: Sequence[Line], size: Size) -> float:
+def _ink(line: Line) -> list[tuple[float, float]]:
+    """Return points along a curve, so close that no label fits between two."""
+    found = [(dot.x, dot.y) for dot in line.dots]
+    for one, other in zip(line.dots, line.dots[1:], strict=False):
+        steps = int(max(abs(other.x - one.x), abs(other.y - one.y)) // 5) + 1
+        for i in range(1, steps):
+            share = i / steps
+            found.append((one.x + share * (other.x - one.x), one.y + share * (other.y - one.y)))
+    return found
+
+
+def _box(spot: tuple[float, float], width: float) -> tuple[float, float, float, float]:
+    return spot[0] - 2, spot[1] - LINE + 3, spot[0] + width + 2, spot[1] + 3
+
+
+def _is_free(
+    spot: tuple[float, float],
+    width: float,
+    ink: Sequence[tuple[float, float]],
+    taken: Sequence[tuple[float, float, float, float]],
+    size: Size,
+) -> bool:
+    left, top, right, bottom = _box(spot, width)
+    if left < size.left or right > size.width or top < 0 or bottom > size.height - size.bottom:
+        return False
+    if any(left < x < right and top < y < bottom for x, y in ink):
+        return False
+    return not any(left < box[2] and box[0] < right and top < box[3] and box[1] < bottom for box in taken)
+
+
+def _free_height(
+    x: float, width: float, wanted: float, taken: Sequence[tuple[float, float, float, float]], size: Size
+) -> float:
     """Return the height nearest to where a label belongs that no other label has."""
-    near = [p.label_y for p in placed if _overlap(line, p)]
-    tries = sorted(range(-20, 21), key=abs)
-    for shift in tries:
-        y = line.label_y + shift * LINE / 3
-        if size.top <= y <= size.height - size.bottom and all(abs(y - other) >= LINE - 1 for other in near):
-            return round(y, 1)
-    return line.label_y
+    for shift in sorted(range(-30, 31), key=abs):
+        y = wanted + shift * LINE / 3
+        if size.top <= y <= size.height - size.bottom and _is_free((x, y), width, (), taken, size):
+            return y
+    return wanted
 
 
-def _overlap(one: Line, other: Line) -> bool:
-    ends = [(p.label_x, p.label_x + LETTER * len(p.label)) for p in (one, other)]
-    return ends[0][0] < ends[1][1] and ends[1][0] < ends[0][1]
+def _shortened(text: str, room: float) -> str:
+    most = max(int(room / LETTER), 4)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _widened(low: float, high: float, share: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ class Curve:
     metric: str
     points: tuple[tuple[float, float], ...]
     source: str
-    shown: bool
+    shown: bool = False
 
 
-def kodak(items: list[str], path: Path = KODAK) -> tuple[list[Curve], str]:
+def kodak(items: list[str], path: Path | None = None) -> tuple[list[Curve], str]:
     """Return the curves for a run over the 24 Kodak pictures; else none, and why.
 
     Published curves are means over all 24: beside the mean of some of them they would mislead.
@@ -42,7 +42,7 @@ def kodak(items: list[str], path: Path = KODAK) -> tuple[list[Curve], str]:
             f"and this run has {len(items)} items."
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads((path or KODAK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return [], "Published curves are not drawn: their file is not there."
     listed = data if isinstance(data, list) else next(iter(_lists(data)), [])
@@ -55,17 +55,18 @@ def _lists(data: Any) -> list[list[Any]]:
 
 def _curves(listed: list[Any]) -> list[Curve]:
     found: list[Curve] = []
-    wanted = set(SHOWN)
     for entry in listed:
         if not isinstance(entry, dict) or not isinstance(entry.get("points"), list):
             continue
         points = [tuple(map(number, point)) for point in entry["points"] if isinstance(point, list)]
         pairs = tuple(sorted((point[0], point[1]) for point in points if len(point) == 2))
-        codec, metric = str(entry.get("codec", "?")), str(entry.get("metric", "psnr"))
-        name = f"{codec.lower()}"
-        shown = name in wanted if metric == "psnr" else False
-        if shown:
-            wanted.discard(name)
         if pairs:
-            found.append(Curve(codec, metric.replace("-", "_"), pairs, str(entry.get("source", "")), shown))
+            metric = str(entry.get("metric", "psnr")).replace("-", "_")
+            found.append(Curve(str(entry.get("codec", "?")), metric, pairs, str(entry.get("source", ""))))
+    for name in SHOWN:
+        # Of several curves of one codec, that which reaches the most: others were trained for another metric.
+        same = [i for i, curve in enumerate(found) if curve.codec.lower() == name and curve.metric == "psnr"]
+        if same:
+            best = max(same, key=lambda i: found[i].points[-1][1])
+            found[best] = replace(found[best], shown=True)
     return found

@@ -52,9 +52,9 @@ def _rate_plot(board: Board, metric: Metric, published: Sequence[Curve]) -> Figu
     drawn, notes, table = [], [], []
     for codec in reversed(board.codecs):  # ours come last, over the others
         samples = board.samples[metric.key][codec]
-        rates, values = samples.curve() if samples.items else ([], [])
+        means = zip(samples.dials, *samples.curve(), strict=True) if samples.items else ()
         points = []
-        for dial, rate, value in zip(samples.dials, rates, values, strict=True):
+        for dial, rate, value in means:
             setting = "" if dial is None else f", setting {dial:g}"
             text = f"{codec}{setting}: {rate:.4g} {board.unit}, {metric.label} {value:.{metric.digits}f}"
             points.append((float(rate), float(value), f"{text} {metric.unit}".strip()))

@@ -15,8 +15,10 @@ from PIL import Image
 FLOOR_DB = -80.0
 WIDTH, HEIGHT = 480, 128
 # Dark to light, growing in lightness throughout: readable without colours too.
-_STOPS = ((0, 0, 4), (40, 11, 84), (101, 21, 110), (159, 42, 99), (212, 72, 66), (245, 125, 21))
-_STOPS += ((250, 193, 39), (252, 255, 164))
+_STOPS = (
+    *((0, 0, 4), (40, 11, 84), (101, 21, 110), (159, 42, 99)),
+    *((212, 72, 66), (245, 125, 21), (250, 193, 39), (252, 255, 164)),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Sound:
     @property
     def rms(self) -> float:
         """Root of the mean square, for players to be set equally loud."""
-        return float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float64)))) if len(self.samples) else 0.0
+        return (
+            float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float64)))) if len(self.samples) else 0.0
+        )
 
     def spectrogram(self) -> bytes:
         """Return a PNG: time to the right, frequency up to half the rate, 80 dB from dark to light."""

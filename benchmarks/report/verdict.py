@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from siglum.benchmarks.report.board import Board
 from siglum.benchmarks.report.compare import Comparison
 
@@ -30,13 +32,11 @@ def sentences(board: Board) -> list[str]:
     lines = []
     for metric in board.metrics:
         compared = board.compared[metric.key]
-        parts = [
-            _phrase(compared[subject, other])
-            for other in board.codecs
-            if other != subject and compared[subject, other].percent is not None
-        ]
+        pairs = [compared[subject, other] for other in board.codecs if other != subject]
+        parts = [_phrase(pair) for pair in pairs if pair.percent is not None]
         if parts:
-            lines.append(f"At equal {metric.label}, {subject} needs {_list(parts)}.")
+            text = re.sub(" (less|more) than", r" \1 rate than", _list(parts), count=1)
+            lines.append(f"At equal {metric.label}, {subject} needs {text}.")
     if lines:
         return lines
     if len(board.codecs) < 2:

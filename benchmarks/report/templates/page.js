@@ -31,7 +31,7 @@
     all(board, "form").forEach((form) => form.addEventListener("submit", (event) => event.preventDefault()));
     for (const box of all(board, "[data-curve]"))
       box.addEventListener("change", () => {
-        for (const line of all(board, ".series.published"))
+        for (const line of all(board, ".plot .published"))
           if (line.dataset.name === box.dataset.curve) line.toggleAttribute("hidden", !box.checked);
       });
   }
@@ -170,10 +170,18 @@
       // The rates to choose from are those of the first side that has any; the other side follows.
       const lead = [v.right.value, v.left.value].find((name) => entry().codecs[name]);
       const listed = lead ? entry().codecs[lead] : [];
-      const before = Number(v.rate.value) || (listed.length ? listed[Math.floor((listed.length - 1) / 3)].rate : 1);
+      const before = Number(v.rate.value) || best(listed, lead === v.right.value ? v.left.value : v.right.value);
       fill(v.rate, listed.map((one) => [String(one.rate), shown(one.rate, data.unit)]));
       if (listed.length) v.rate.value = String(nearest(listed, before).rate);
       show();
+    };
+    const best = (listed, other) => {
+      // To begin with, the pair that matches best among the lower half of the rates, where codecs differ.
+      const some = listed.slice(listed.length > 3 ? 1 : 0, Math.max(1, Math.ceil(listed.length / 2))), against = entry().codecs[other];
+      if (!some.length) return 1;
+      if (!against) return some[some.length - 1].rate;
+      const off = (one) => Math.abs(Math.log(nearest(against, one.rate).rate / one.rate));
+      return some.reduce((least, one) => off(one) < off(least) ? one : least).rate;
     };
     const side = (where, name, one) => {
       const head = document.createElement("b");

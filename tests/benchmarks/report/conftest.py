@@ -45,7 +45,12 @@ def run_line(path: str = "kodak", items: int = 24) -> dict[str, Any]:
 
 
 def image_rows(
-    items: int = 24, codecs: Sequence[Any] = IMAGE_CODECS, dials: int = 6, *, path: str = "kodak", seed: int = 0
+    items: int = 24,
+    codecs: Sequence[Any] = IMAGE_CODECS,
+    dials: int = 6,
+    *,
+    path: str = "kodak",
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     rows = [run_line(path, items)]
@@ -124,7 +129,9 @@ def picture(noise: int) -> Image.Image:
     y, x = np.mgrid[0:96, 0:144]
     base = np.stack([x * 1.7, y * 2.5, (x + y) * 1.0], axis=-1)
     rng = np.random.default_rng(noise)
-    return Image.fromarray(np.clip(base + rng.normal(0, noise / 4 + 0.01, base.shape), 0, 255).astype(np.uint8))
+    return Image.fromarray(
+        np.clip(base + rng.normal(0, noise / 4 + 0.01, base.shape), 0, 255).astype(np.uint8)
+    )
 
 
 def tone(path: Path, frequency: float, *, seconds: float = 1.0) -> None:

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from siglum.benchmarks.report import render
 
@@ -21,10 +23,13 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"]
 FLAGS += ["--disable-dev-shm-usage", "--mute-audio", "--force-device-scale-factor=1"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt install chromium)"),
-]
+# The browser reads commands from 3 and writes answers to 4.
+LAUNCH = """import os, sys
+for target, source in zip((3, 4), [os.dup(int(fd)) for fd in sys.argv[1:3]]):
+    os.dup2(source, target)
+os.execv(sys.argv[3], sys.argv[3:])"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt install chromium)")
 
 
 class Browser:
@@ -40,15 +45,10 @@ class Browser:
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
 
-        def pipes() -> None:  # the browser reads from 3 and writes to 4
-            high = [os.dup(commands), os.dup(answers)]
-            for target, source in zip((3, 4), high, strict=True):
-                os.dup2(source, target)
-
         self._process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=pipes,
-            close_fds=False,
+            [sys.executable, "-c", LAUNCH, str(commands), str(answers), str(CHROMIUM), *FLAGS]
+            + [f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(commands, answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -143,3 +143,111 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(
+    tmp_path_factory: pytest.TempPathFactory, make_images: Any, make_sounds: Any, make_media: Any, write: Any
+) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    codecs = [("image", 0.7, 2.0, 3.0), ("jpeg", 1.0, 50.0, 90.0), ("webp", 0.8, 4.0, 70.0)]
+    rows = make_images(3, codecs, 4) + make_sounds(2)[1:]
+    data, kept = make_media(folder, rows)
+    rows[0]["run"]["data"][0]["path"] = str(data)
+    name = "<img src=x onerror=console.error(1)>"
+    rows.append({"item": name, "codec": "a" * 60, "failure": {"stage": "decode", "message": "b" * 300}})
+    render(write(folder / "rows.jsonl", rows), folder / "report.html", keep=kept, embed=False)
+    return folder / "report.html"
+
+
+SHOWN = """(selector) => Array.from(document.querySelectorAll(selector)).filter((one) => {
+  const box = one.getBoundingClientRect();
+  return box.width > 8 && box.height > 8 && getComputedStyle(one).visibility === "visible";
+}).length"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_the_page_shows_what_it_should(
+    browser: Browser, page: Path, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
+    browser.open(page, *size, scheme)
+    assert browser.run("document.documentElement.scrollWidth") <= size[0]
+    visible = {
+        "#verdict .lead": 2,
+        "#failures td.message": 1,
+        "svg.plot": 3 + 1 + 3 + 1,
+        "table.bd": 2,
+        "[data-viewer] .canvas img": 2,
+        ".spectrum img": 3,
+        "#image-health table": 1,
+    }
+    for selector, count in visible.items():
+        assert browser.run(f"({SHOWN})({json.dumps(selector)})") == count, selector
+    assert browser.run("Array.from(document.images).every((one) => one.complete && one.naturalWidth > 0)")
+    browser.screenshot(tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as image:
+        corner = image.convert("L").getpixel((2, 2))
+    assert isinstance(corner, int)
+    assert corner > 200 if scheme == "light" else corner < 60
+    assert browser.troubles == []
+
+
+def test_one_can_work_it(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    choose = """(selector, value) => { const one = document.querySelector(selector); one.value = value;
+      one.dispatchEvent(new Event("change")); }"""
+    image = '[data-medium="image"]'
+    browser.run(f"({choose})('{image} [data-choose=anchor]', 'webp')")
+    shown = f"Array.from(document.querySelectorAll('{image} .bd caption')).filter((one) => one.offsetParent)"
+    assert browser.run(f"{shown}.map((one) => one.textContent).join()") == "Against webp"
+
+    browser.run(f"document.querySelector('{image} svg.wide').focus()")
+    browser.key("ArrowRight")
+    first = browser.run("document.getElementById('tip').textContent")
+    assert first.startswith("image, setting")
+    browser.key("ArrowDown")
+    assert browser.run("document.getElementById('tip').textContent").startswith("jpeg, setting")
+
+    table = f"{image} .items:not([hidden])"
+    browser.run(f"document.querySelector('{table} th:nth-child(2) button').click()")
+    values = browser.run(
+        f"Array.from(document.querySelectorAll('{table} tbody tr')).map((row) => row.cells[1].textContent)"
+    )
+    numbers = [float(value.replace("−", "-")) for value in values]
+    assert numbers == sorted(numbers, reverse=True)
+
+    assert "bpp" in browser.run("document.querySelector('[data-v=note]').textContent")
+    browser.run("document.querySelector('[data-v=stage]').focus()")
+    for key, mode in (("2", "flicker"), ("3", "difference"), ("4", "side"), ("1", "slider")):
+        browser.key(key)
+        assert mode in browser.run("document.querySelector('[data-v=stage]').className").split()
+    before = browser.run("document.querySelector('[data-v=canvas]').style.getPropertyValue('--cut')")
+    browser.key("ArrowLeft")
+    assert browser.run("document.querySelector('[data-v=canvas]').style.getPropertyValue('--cut')") != before
+
+    browser.run("document.querySelector('[data-p=voices] button').focus()")
+    browser.key("3")
+    assert browser.run("document.querySelector('[aria-checked=true]').textContent").startswith("3 ")
+    browser.run("document.querySelector('[data-p=play]').click()")
+    moved = (
+        "new Promise((done) => setTimeout(() => done(document.querySelector('[data-p=seek]').value), 900))"
+    )
+    assert int(browser.run(moved)) > 0
+
+    browser.run(f"({choose})('#theme', 'dark')")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+    browser.run(f"({choose})('#theme', '')")
+    assert browser.troubles == []
+
+
+def test_without_scripts_and_on_paper_it_can_be_read(browser: Browser, page: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(page, 1280, 900)
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        assert browser.call("Page.printToPDF", printBackground=True)["data"]
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.troubles == []
