@@ -31,6 +31,11 @@ class BenchGroup(click.Group):
         return super().parse_args(context, args)
 
 
+anchor_option = click.option(
+    "--anchor", default="jpeg", show_default=True, metavar="NAME", help="What others are compared with."
+)
+
+
 @click.group(cls=BenchGroup, short_help="Rate, distortion and speed, over a folder or of the coder.")
 def bench() -> None:
     """Measure codecs on data of one's own."""
@@ -39,7 +44,8 @@ def bench() -> None:
 @bench.command(
     short_help="Measure codecs.",
     no_args_is_help=True,
-    epilog="`codec bench entropy` times the entropy coder. A folder called run or entropy is ./run, ./entropy. "
+    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder. A "
+    "folder called run, report or entropy is ./run, ./report, ./entropy. "
     "Exit code: 5 if anything failed, or a codec or metric that was asked for is missing.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
@@ -53,7 +59,8 @@ def bench() -> None:
 )
 @click.option("--metrics", metavar="NAMES", help="With commas.  [default: those usual for the data]")
 @click.option("--json", "rows_file", metavar="FILE", help="Write the rows there, one JSON object a line.")
-@click.option("--keep", metavar="DIR", help="Keep streams and decoded items below this folder.")
+@click.option("--html", "page", metavar="FILE", help="Write the report, a page that works offline.")
+@click.option("--keep", metavar="DIR", help="Keep streams and decoded items, which the report then shows.")
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N", help="Processes."
 )
@@ -67,9 +74,7 @@ def bench() -> None:
     help="Of every codec that can use more than one.",
 )
 @click.option("--quick", is_flag=True, help="Three items and four settings of each codec, in a minute.")
-@click.option(
-    "--anchor", default="jpeg", show_default=True, metavar="NAME", help="What others are compared with."
-)
+@anchor_option
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only so many items of each path.")
 @click.option("--resume", is_flag=True, help="Keep the rows that FILE has, measure the others.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
@@ -79,6 +84,7 @@ def run(
     qualities: tuple[str, ...],
     metrics: str | None,
     rows_file: str | None,
+    page: str | None,
     keep: str | None,
     jobs: int,
     threads: int,
@@ -101,7 +107,7 @@ def run(
     \b
     Examples:
       codec bench kodak --quick
-      codec bench kodak -c image,jpeg,webp,avif --json rows.jsonl
+      codec bench kodak -c image,jpeg,webp,avif --json rows.jsonl --html report.html --keep kept
       codec bench kodak -c image,jpeg -q image=20,40,60,80 -q jpeg=10,25,50,75 --metrics psnr,ssimulacra2
       codec bench kodak --json rows.jsonl --resume
     """  # noqa: D301
@@ -133,6 +139,8 @@ def run(
             resume=resume,
             progress=_progress_bar,
         )
+        if page is not None:
+            _render(path, Path(page), keep, anchor)
     say(summary.text(rows, anchor))
     failed = sum(row.item is not None and row.failure is not None for row in rows)
     if failed:
@@ -141,6 +149,21 @@ def run(
     missing = len(planned.absent_metrics) + (len(planned.absent) if codecs is not None else 0)
     if missing:
         raise CommandFailed(f"{missing} of the codecs and metrics asked for are missing", SOME_FAILED)
+
+
+@bench.command(short_help="Make the page of rows.")
+@click.argument("rows", metavar="ROWS")
+@click.option("--html", "page", required=True, metavar="FILE", help="Where to write the report.")
+@click.option("--keep", metavar="DIR", help="Where streams and decoded items were kept.")
+@anchor_option
+def report(rows: str, page: str, keep: str | None, anchor: str) -> None:
+    """Make the report of rows that were measured before, without coding anything.
+
+    \b
+    Example:
+      codec bench report rows.jsonl --html report.html --keep kept
+    """  # noqa: D301
+    _render(Path(rows), Path(page), keep, anchor)
 
 
 @bench.command(short_help="Measure entropy coders.")
@@ -199,6 +222,12 @@ def _rows_path(given: str | None, resume: bool, force: bool) -> Iterator[Path]:
     if path.exists() and not (resume or force):
         raise UsageError(f"{path} exists; --resume goes on with it, -f begins anew")
     yield path
+
+
+def _render(rows: Path, page: Path, keep: str | None, anchor: str) -> None:
+    from siglum.benchmarks.report import render
+
+    render(rows, page, keep=None if keep is None else Path(keep), anchor=anchor)
 
 
 def _names(text: str | None) -> list[str] | None:
