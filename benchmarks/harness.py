@@ -64,7 +64,7 @@ class Plan:
                 for dataset in self.datasets
             ],
             "threads": self.threads,
-            "seed": None,  # nothing here is drawn at random
+            "seed": 0,  # of the bootstrap; nothing that is measured is drawn at random
             "missing_metrics": self.absent_metrics,
         }
 

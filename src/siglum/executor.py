@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from siglum.errors import SiglumError
@@ -80,7 +81,7 @@ def work_through(
 
 
 class _Worker(Generic[Task, Result]):
-    """A process, started when there is something for it to do."""
+    """A process, started when there is something for it to do; its index is that of its item, or -1."""
 
     process: SpawnProcess
     connection: Connection
@@ -107,9 +108,11 @@ class _Worker(Generic[Task, Result]):
         """Return what became of the item that was handed over."""
         try:
             received: Outcome[Result] = self.connection.recv()
+            self.index = -1
         except (EOFError, ConnectionResetError):
+            index, self.index = self.index, -1
             self.end()
-            return Outcome(self.index, None, ProcessDied(_epitaph(self.process.exitcode)))
+            return Outcome(index, None, ProcessDied(_epitaph(self.process.exitcode)))
         return received
 
     def end(self) -> None:
@@ -117,9 +120,10 @@ class _Worker(Generic[Task, Result]):
         if self.running:
             self.running = False
             self.connection.close()
-            self.process.join(0.2)
-            if self.process.is_alive():
+            if self.index >= 0:
                 self.process.terminate()
+            self.process.join(5)
+            self.process.kill()
             self.process.join()
 
     def _start(self) -> None:
@@ -135,6 +139,8 @@ class _Worker(Generic[Task, Result]):
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     # An interrupt from the keyboard reaches every process; the first one decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # And what is half done is undone, as after an exception.
+    signal.signal(signal.SIGTERM, _leave)
     while True:
         try:
             index, item = connection.recv()
@@ -150,6 +156,10 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             connection.send(outcome)
         except (BrokenPipeError, ConnectionResetError):
             return
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _attempt(work: Callable[[Task], Result], index: int, item: Task) -> Outcome[Result]:

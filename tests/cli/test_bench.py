@@ -73,3 +73,13 @@ def test_wrong_usage_is_one_line(
 
 def test_entropy_is_still_a_command(bench: Callable[..., Result]) -> None:
     assert "Time siglum's entropy coder" in bench("entropy", "--help").output
+
+
+def test_the_page_is_made_with_the_rows_and_from_them(bench: Callable[..., Result], photo: Path) -> None:
+    rows, page, again = (photo.parent / name for name in ("rows.jsonl", "page.html", "again.html"))
+    options = ("-c", "jpeg,webp", "-q", "20,50,80", "--keep", photo.parent / "kept")
+    assert bench(photo, *options, "--json", rows, "--html", page).exit_code == 0
+    assert "</html>" in page.read_text()
+    assert (photo.parent / "kept" / "webp" / "50" / "photo.png.webp").read_bytes()[8:12] == b"WEBP"
+    assert bench("report", rows, "--html", again, "--keep", photo.parent / "kept").exit_code == 0
+    assert "</html>" in again.read_text()
