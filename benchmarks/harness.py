@@ -205,7 +205,8 @@ def _dials(coder: Coder, given: dict[str, tuple[float, ...]], quick: bool) -> tu
     if coder.dials == (None,):
         return coder.dials
     usual = coder.quick if quick else coder.dials
-    return given.get(coder.name, given.get("", usual))
+    # As floats whoever gives them: 50 and 50.0 make one row.
+    return tuple(None if dial is None else float(dial) for dial in given.get(coder.name, given.get("", usual)))
 
 
 def _kept(path: Path, planned: Plan, header: dict[str, Any], keep: Path | None) -> dict[Key, Row]:

@@ -115,6 +115,8 @@ def test_a_run_is_resumed_where_it_stopped(
     measured.clear()
     more = harness.plan([folder], ["image"], metrics=["psnr", "ms-ssim"], coders=fake.make)
     harness.run(more, file, "", resume=True, progress=note, coders=fake.make)
+    named = harness.plan([folder], ["image"], {"image": (6.0, 1.0)}, coders=fake.make)
+    harness.run(named, file, "", resume=True, progress=note, coders=fake.make)
     assert measured == []
     monkeypatch.setattr(harness, "machine", lambda: {"cpu": "another"})
     with pytest.raises(UsageError, match="another machine"):
