@@ -27,6 +27,7 @@ FLAGS += ["--disable-dev-shm-usage", "--mute-audio", "--force-device-scale-facto
 LAUNCH = """import os, sys
 for target, source in zip((3, 4), [os.dup(int(fd)) for fd in sys.argv[1:3]]):
     os.dup2(source, target)
+    os.set_inheritable(target, True)
 os.execv(sys.argv[3], sys.argv[3:])"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt install chromium)")
@@ -45,9 +46,9 @@ class Browser:
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
 
+        flags = [*FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(commands), str(answers), str(CHROMIUM), *FLAGS]
-            + [f"--user-data-dir={profile}", "about:blank"],
+            [sys.executable, "-c", LAUNCH, str(commands), str(answers), str(CHROMIUM), *flags],
             pass_fds=(commands, answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
