@@ -34,7 +34,7 @@ class Section:
     board: Board
     anchor: str
     sentences: list[str]
-    subject: str | None
+    facing: dict[str, str]
     plots: list[Any]
     speeds: list[Any]
     published_note: str
@@ -140,8 +140,13 @@ def page(
 def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool | None) -> Section:
     anchor = board.anchor(wanted)
     curves, note = publications.kodak(board.items) if published and board.medium == "image" else ([], "")
+    subject = subject_of(board)
+    facing = {
+        name: next((one for one in [subject, *board.codecs] if one is not None and one != name), "")
+        for name in board.codecs
+    }
     worst = {
-        (name, metric.key): board.worst_first(name, metric)
+        (name, metric.key): board.worst_first(facing[name], name, metric)
         for name in board.codecs
         for metric in board.metrics
     }
@@ -152,7 +157,7 @@ def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool
         board=board,
         anchor=anchor,
         sentences=sentences(board),
-        subject=subject_of(board),
+        facing=facing,
         plots=rate_plots(board, curves),
         speeds=speed_plots(board),
         published_note=note,

@@ -157,14 +157,13 @@ def _place_labels(drawing: Plot) -> None:
             if line.series.shown is not shown:
                 continue
             end, width = line.end, LETTER * len(line.label)
-            spots = [(end.x + 9, end.y + 4), (end.x + 7, end.y - 5), (end.x + 7, end.y + 14)]
-            free = next((spot for spot in spots if _is_free(spot, width, ink, taken, size)), None)
-            if free is None:
+            spot = (end.x + 9, end.y + 4)
+            if not _is_free(spot, width, ink, taken, size):
                 crowded.append(line)
-            else:
-                line.label_x, line.label_y = round(free[0], 1), round(free[1], 1)
-                if shown:
-                    taken.append(_box(free, width))
+                continue
+            line.label_x, line.label_y = round(spot[0], 1), round(spot[1], 1)
+            if shown:
+                taken.append(_box(spot, width))
         for line in sorted(crowded, key=lambda one: (one.end.y // LINE, one.end.x)):
             line.label = _shortened(line.label, size.width - column - 4)
             width = LETTER * len(line.label)

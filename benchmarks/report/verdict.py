@@ -36,7 +36,9 @@ def sentences(board: Board) -> list[str]:
         parts = [_phrase(pair) for pair in pairs if pair.percent is not None]
         if parts:
             text = re.sub(" (less|more) than", r" \1 rate than", _list(parts), count=1)
-            lines.append(f"At equal {metric.label}, {subject} needs {text}.")
+            refused = [pair.anchor for pair in pairs if pair.percent is None]
+            rest = f" No figure against {_list(refused)}: the table says why." if refused else ""
+            lines.append(f"At equal {metric.label}, {subject} needs {text}.{rest}")
     if lines:
         return lines
     if len(board.codecs) < 2:

@@ -282,11 +282,13 @@
       const one = data.items[Number(p.item.value)], rate = Number(p.rate.value) || 1;
       const parts = one.original ? [["original", one.original]] : [];
       for (const [name, versions] of Object.entries(one.codecs)) parts.push([name, nearest(versions, rate)]);
-      const least = Math.min(...parts.map(([, part]) => part.rms || Infinity));
+      const loud = parts.every(([, part]) => part.rms > 0);
+      const least = Math.min(...parts.map(([, part]) => part.rms));
+      p.loud.textContent = loud ? "They are set equally loud." : "Not all could be measured: they are as loud as they are.";
       voices = parts.map(([name, part], i) => {
         const button = document.createElement("button"), audio = new Audio(part.src);
         audio.preload = "auto";
-        audio.volume = part.rms && least < Infinity ? Math.min(1, least / part.rms) : 1;
+        audio.volume = loud ? least / part.rms : 1;
         button.type = "button";
         button.className = "voice";
         button.setAttribute("role", "radio");
