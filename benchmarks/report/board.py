@@ -79,10 +79,9 @@ class Board:
         others = [codec for codec in self.codecs if codec not in self.ours]
         return (others or self.codecs)[0]
 
-    def worst_first(self, anchor: str, metric: Metric) -> list[str]:
-        """Return the items in the order in which our first codec does worst against an anchor."""
-        subject = next((codec for codec in [*self.ours, *self.codecs] if codec != anchor), None)
-        found = self.by_item.get(metric.key, {}).get((subject or "", anchor), {})
+    def worst_first(self, subject: str, anchor: str, metric: Metric) -> list[str]:
+        """Return the items in the order in which a codec does worst against an anchor."""
+        found = self.by_item.get(metric.key, {}).get((subject, anchor), {})
 
         def badness(item: str) -> tuple[bool, float]:
             percent = found.get(item)

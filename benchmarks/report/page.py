@@ -6,13 +6,14 @@ import base64
 import hashlib
 import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from siglum.benchmarks.report import published as publications
 from siglum.benchmarks.report.board import Board, boards_of
@@ -34,7 +35,7 @@ class Section:
     board: Board
     anchor: str
     sentences: list[str]
-    subject: str | None
+    facing: dict[str, str]
     plots: list[Any]
     speeds: list[Any]
     published_note: str
@@ -114,7 +115,14 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": signed, "value": _value, "dial": _dial, "short": _short}
+    environment.filters |= {
+        "signed": signed,
+        "value": _value,
+        "dial": _dial,
+        "short": _short,
+        "aside": _aside,
+    }
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # codecs keep their order
     return environment.get_template("page.html.j2").render(
         run=_run(found.run),
         data=data,
@@ -140,11 +148,17 @@ def page(
 def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool | None) -> Section:
     anchor = board.anchor(wanted)
     curves, note = publications.kodak(board.items) if published and board.medium == "image" else ([], "")
+    subject = subject_of(board)
+    facing = {
+        name: next((one for one in [subject, *board.codecs] if one is not None and one != name), "")
+        for name in board.codecs
+    }
     worst = {
-        (name, metric.key): board.worst_first(name, metric)
+        (name, metric.key): board.worst_first(facing[name], name, metric)
         for name in board.codecs
         for metric in board.metrics
     }
+    keys = {metric.key for metric in board.metrics}
     items = worst[anchor, board.metrics[0].key] if board.metrics else board.items
     players = sounds(board, keep, items, embed) if board.medium == "audio" else {"items": []}
     viewer = pictures(board, keep, items, embed) if board.medium == "image" else {"items": []}
@@ -152,11 +166,13 @@ def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool
         board=board,
         anchor=anchor,
         sentences=sentences(board),
-        subject=subject_of(board),
+        facing=facing,
         plots=rate_plots(board, curves),
         speeds=speed_plots(board),
         published_note=note,
-        published=curves,
+        published=list({curve.codec: curve for curve in reversed(curves) if curve.metric in keys}.values())[
+            ::-1
+        ],
         health=health(board),
         worst=worst,
         viewer=viewer,
@@ -184,6 +200,11 @@ def _run(run: dict[str, Any]) -> list[tuple[str, str]]:
         "Command": run.get("command"),
     }
     return [(name, str(value)) for name, value in known.items() if value is not None]
+
+
+def _aside(text: str) -> Markup:
+    """Mark what stands in brackets, so that it can be printed lighter."""
+    return Markup(re.sub(r"(\([^()]*\))", r'<span class="aside">\1</span>', str(escape(text))))
 
 
 def _value(value: float | None, digits: int = 2) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MARKERS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",  # circle
@@ -110,6 +110,9 @@ def plot(
     ys = [point[1] for point in points] + ([0.0] if zero else [])
     low_x, high_x = _widened(math.log10(min(xs)), math.log10(max(xs)), 0.05)
     low_y, high_y = _widened(min(ys), max(ys), 0.05)
+    y_ticks = [(value, _tick(value, step)) for value, step in _ticks(low_y, high_y, 6)]
+    widest = max((len(text) for _, text in y_ticks), default=0)
+    size = replace(size, left=max(size.left, 12 + LETTER * widest))
     drawing = Plot(size, x_label, y_label, title)
 
     def across(value: float) -> float:
@@ -122,7 +125,7 @@ def plot(
 
     most = 7 if size.width > 400 else 5
     drawing.x_ticks = [(across(v), f"{v:g}") for v in _log_ticks(10**low_x, 10**high_x, most)]
-    drawing.y_ticks = [(down(v), _tick(v, step)) for v, step in _ticks(low_y, high_y, 6)]
+    drawing.y_ticks = [(down(value), text) for value, text in y_ticks]
     drawing.zero = down(0.0) if zero else None
     for one in clean:
         if one.kind == "published":
@@ -157,14 +160,13 @@ def _place_labels(drawing: Plot) -> None:
             if line.series.shown is not shown:
                 continue
             end, width = line.end, LETTER * len(line.label)
-            spots = [(end.x + 9, end.y + 4), (end.x + 7, end.y - 5), (end.x + 7, end.y + 14)]
-            free = next((spot for spot in spots if _is_free(spot, width, ink, taken, size)), None)
-            if free is None:
+            spot = (end.x + 9, end.y + 4)
+            if not _is_free(spot, width, ink, taken, size):
                 crowded.append(line)
-            else:
-                line.label_x, line.label_y = round(free[0], 1), round(free[1], 1)
-                if shown:
-                    taken.append(_box(free, width))
+                continue
+            line.label_x, line.label_y = round(spot[0], 1), round(spot[1], 1)
+            if shown:
+                taken.append(_box(spot, width))
         for line in sorted(crowded, key=lambda one: (one.end.y // LINE, one.end.x)):
             line.label = _shortened(line.label, size.width - column - 4)
             width = LETTER * len(line.label)
@@ -252,4 +254,6 @@ def _ticks(low: float, high: float, most: int) -> list[tuple[float, float]]:
 
 def _tick(value: float, step: float) -> str:
     digits = max(0, -math.floor(math.log10(step)))
-    return f"{value:.{min(digits, 8)}f}".replace("-", "−")
+    if digits > 6 or abs(value) >= 1e6:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")

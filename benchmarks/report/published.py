@@ -65,8 +65,11 @@ def _curves(listed: list[Any]) -> list[Curve]:
             found.append(Curve(str(entry.get("codec", "?")), metric, pairs, str(entry.get("source", ""))))
     for name in SHOWN:
         # Of several curves of one codec, that which reaches the most: others were trained for another metric.
-        same = [i for i, curve in enumerate(found) if curve.codec.lower() == name and curve.metric == "psnr"]
-        if same:
-            best = max(same, key=lambda i: found[i].points[-1][1])
-            found[best] = replace(found[best], shown=True)
+        for metric in {curve.metric for curve in found}:
+            same = [
+                i for i, curve in enumerate(found) if (curve.codec.lower(), curve.metric) == (name, metric)
+            ]
+            if same:
+                best = max(same, key=lambda i: found[i].points[-1][1])
+                found[best] = replace(found[best], shown=True)
     return found

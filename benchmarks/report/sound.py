@@ -6,11 +6,14 @@ import io
 import math
 import wave
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from siglum.errors import SiglumError
 
 FLOOR_DB = -80.0
 WIDTH, HEIGHT = 480, 128
@@ -54,7 +57,19 @@ class Sound:
 
 
 def read_sound(path: Path) -> Sound | None:
-    """Return a WAV file's sound; None if it is none of 8, 16, 24 or 32 bits."""
+    """Return a file's sound: WAV of whole numbers, and what PyAV reads if it is there; else None."""
+    return _read_wave(path) or _read_other(path)
+
+
+def _read_other(path: Path) -> Sound | None:
+    try:
+        audio = import_module("siglum.benchmarks.audio").read_audio(path)
+    except (ImportError, SiglumError, OSError, ValueError):  # PyAV's errors are OSErrors or ValueErrors
+        return None
+    return Sound(np.asarray(audio.samples, np.float32).mean(axis=0), int(audio.rate))
+
+
+def _read_wave(path: Path) -> Sound | None:
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()

@@ -33,10 +33,15 @@ def sentences(board: Board) -> list[str]:
     for metric in board.metrics:
         compared = board.compared[metric.key]
         pairs = [compared[subject, other] for other in board.codecs if other != subject]
-        parts = [_phrase(pair) for pair in pairs if pair.percent is not None]
+        known = sorted(
+            (pair for pair in pairs if pair.percent is not None), key=lambda pair: pair.percent or 0
+        )
+        parts = [_phrase(pair) for pair in known]
         if parts:
             text = re.sub(" (less|more) than", r" \1 rate than", _list(parts), count=1)
-            lines.append(f"At equal {metric.label}, {subject} needs {text}.")
+            refused = [pair.anchor for pair in pairs if pair.percent is None]
+            rest = f" No figure against {_list(refused)}: the table says why." if refused else ""
+            lines.append(f"At equal {metric.label}, {subject} needs {text}.{rest}")
     if lines:
         return lines
     if len(board.codecs) < 2:
@@ -60,9 +65,9 @@ def _phrase(pair: Comparison) -> str:
     if pair.low is not None and pair.high is not None:
         spread = f" ({signed(pair.low)} to {signed(pair.high)})"
     if not pair.clear:
-        return f"about as much as {pair.anchor} ({signed(percent)} %{spread.replace(' (', ', ')[:-1]})"
+        return f"about as much as {pair.anchor} ({signed(percent)}\u00a0%{spread.replace(' (', ', ')[:-1]})"
     word = "less" if percent < 0 else "more"
-    return f"{abs(percent):.1f} % {word} than {pair.anchor}{spread}"
+    return f"{abs(percent):.1f}\u00a0% {word} than {pair.anchor}{spread}"
 
 
 def _list(parts: list[str]) -> str:

@@ -162,15 +162,15 @@
     const offer = () => {
       const names = Object.keys(entry().codecs).map((name) => [name, name]);
       const sides = entry().original ? [[ORIGINAL, "original"], ...names] : names;
-      fill(v.right, sides, v.right.value || names[0][0]);
-      fill(v.left, sides, v.left.value || (names[1] || sides[0])[0]);
+      fill(v.left, sides, v.left.value || names[0][0]);
+      fill(v.right, sides, v.right.value || (names[1] || sides[0])[0]);
       rates();
     };
     const rates = () => {
       // The rates to choose from are those of the first side that has any; the other side follows.
-      const lead = [v.right.value, v.left.value].find((name) => entry().codecs[name]);
+      const lead = [v.left.value, v.right.value].find((name) => entry().codecs[name]);
       const listed = lead ? entry().codecs[lead] : [];
-      const before = Number(v.rate.value) || best(listed, lead === v.right.value ? v.left.value : v.right.value);
+      const before = Number(v.rate.value) || best(listed, lead === v.left.value ? v.right.value : v.left.value);
       fill(v.rate, listed.map((one) => [String(one.rate), shown(one.rate, data.unit)]));
       if (listed.length) v.rate.value = String(nearest(listed, before).rate);
       show();
@@ -282,11 +282,13 @@
       const one = data.items[Number(p.item.value)], rate = Number(p.rate.value) || 1;
       const parts = one.original ? [["original", one.original]] : [];
       for (const [name, versions] of Object.entries(one.codecs)) parts.push([name, nearest(versions, rate)]);
-      const least = Math.min(...parts.map(([, part]) => part.rms || Infinity));
+      const loud = parts.every(([, part]) => part.rms > 0);
+      const least = Math.min(...parts.map(([, part]) => part.rms));
+      p.loud.textContent = loud ? "They are set equally loud." : "Not all could be measured: they are as loud as they are.";
       voices = parts.map(([name, part], i) => {
         const button = document.createElement("button"), audio = new Audio(part.src);
         audio.preload = "auto";
-        audio.volume = part.rms && least < Infinity ? Math.min(1, least / part.rms) : 1;
+        audio.volume = loud ? least / part.rms : 1;
         button.type = "button";
         button.className = "voice";
         button.setAttribute("role", "radio");
