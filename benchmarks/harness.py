@@ -119,6 +119,9 @@ def plan(
             made[name] = coders(name, threads)
         except MissingPeer as error:
             absent.append(Row(name, failure={"stage": "missing", "message": str(error)}))
+        except Exception as error:  # a package that is there and broken
+            message = f"{type(error).__name__}: {error}"
+            absent.append(Row(name, failure={"stage": "missing", "message": message}))
     wanted = choose(metrics, set(media))
     lacking = {metric.name: hint for metric in wanted if (hint := metric.missing()) is not None}
     given = dials or {}
@@ -206,7 +209,9 @@ def _dials(coder: Coder, given: dict[str, tuple[float, ...]], quick: bool) -> tu
         return coder.dials
     usual = coder.quick if quick else coder.dials
     # As floats whoever gives them: 50 and 50.0 make one row.
-    return tuple(None if dial is None else float(dial) for dial in given.get(coder.name, given.get("", usual)))
+    return tuple(
+        None if dial is None else float(dial) for dial in given.get(coder.name, given.get("", usual))
+    )
 
 
 def _kept(path: Path, planned: Plan, header: dict[str, Any], keep: Path | None) -> dict[Key, Row]:

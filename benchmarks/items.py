@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -137,10 +138,7 @@ def load(item: Item) -> Any:
     if item.path.suffix.lower() == ".npy":
         array = np.load(item.path, allow_pickle=False)
     else:
-        from safetensors import safe_open
-
-        with safe_open(item.path, framework="numpy") as file:
-            array = file.get_tensor(item.tensor)
+        array = _tensor(item)
     if array.dtype.kind not in "fiu" or array.size == 0:
         raise UnsupportedInputError(f"an array of {array.dtype} and shape {array.shape} is not coded")
     return np.ascontiguousarray(array)
@@ -169,6 +167,22 @@ def _items_of(name: str, file: Path) -> list[Item]:
             return [Item(f"{name}#{key}", medium, file, key) for key in sorted(opened.keys())]
     except (SafetensorError, OSError):
         return [Item(name, medium, file)]  # reading it will say what is wrong
+
+
+def _tensor(item: Item) -> NDArray[Any]:
+    """Return a tensor of a file; NumPy has no bfloat16, whose values float32 holds exactly."""
+    from safetensors import safe_open
+
+    with safe_open(item.path, framework="numpy") as file:
+        if item.tensor is None or file.get_slice(item.tensor).get_dtype() != "BF16":
+            return np.asarray(file.get_tensor(item.tensor))
+    with item.path.open("rb") as raw:
+        size = int.from_bytes(raw.read(8), "little")
+        head = json.loads(raw.read(size))[item.tensor]
+        start, end = head["data_offsets"]
+        raw.seek(8 + size + start)
+        halves = np.frombuffer(raw.read(end - start), "<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(head["shape"])
 
 
 def _digest(item: Item) -> str:

@@ -145,8 +145,9 @@ def run(
     failed = sum(row.item is not None and row.failure is not None for row in rows)
     if failed:
         raise CommandFailed(f"{failed} of {len(rows)} measurements failed", SOME_FAILED)
-    # What was not asked for by name may be missing.
-    missing = len(planned.absent_metrics) + (len(planned.absent) if codecs is not None else 0)
+    # What was not asked for by name may be missing, unless nothing is left.
+    asked = codecs is not None or not planned.tasks
+    missing = len(planned.absent_metrics) + (len(planned.absent) if asked else 0)
     if missing:
         raise CommandFailed(f"{missing} of the codecs and metrics asked for are missing", SOME_FAILED)
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from siglum.benchmarks import harness, rows, summary
+from siglum.benchmarks.coder import Coder
 from siglum.benchmarks.items import find
 from siglum.benchmarks.rows import Row, read_rows
 from siglum.errors import UnsupportedInputError, UsageError
@@ -158,6 +159,17 @@ def test_what_cannot_be_planned_is_refused(folder: Path, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnsupportedInputError, match="holds nothing to be coded"):
         harness.plan([tmp_path / "empty"])
+
+
+def test_a_codec_whose_package_is_broken_is_a_row(folder: Path) -> None:
+    def broken(name: str, threads: int) -> Coder:
+        raise ImportError("libjxl.so: cannot open shared object file")
+
+    plan = harness.plan([folder], ["jxl"], coders=broken)
+    assert plan.tasks == [] and plan.absent[0].failure == {
+        "stage": "missing",
+        "message": "ImportError: libjxl.so: cannot open shared object file",
+    }
 
 
 def test_dials_limits_and_quick_runs(folder: Path, fake: ModuleType) -> None:

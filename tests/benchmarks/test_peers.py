@@ -171,3 +171,13 @@ def test_arrays_of_files(tmp_path: Path) -> None:
         load(items["y.npy"])
     with pytest.raises(Exception, match=r"(?i)header|deserializ"):
         load(items["z.safetensors"])
+
+
+def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    values = torch.linspace(-3, 3, 30).reshape(5, 6).to(torch.bfloat16)
+    save_file({"a": torch.ones(7), "b": values}, tmp_path / "m.safetensors")
+    array = load(Item("m#b", "tensor", tmp_path / "m.safetensors", "b"))
+    assert array.dtype == np.float32 and np.array_equal(array, values.float().numpy())
