@@ -74,7 +74,7 @@ class Dataset:
     def sha256(self) -> str:
         """Digest of all items; the same wherever the folder lies."""
         lines = [f"{digest} {item.name}\n" for item, digest in zip(self.items, self.digests, strict=True)]
-        return sha256("".join(lines).encode()).hexdigest()
+        return sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def find(paths: Sequence[Path], limit: int | None = None) -> list[Dataset]:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -155,7 +156,10 @@ def row_of(task: Task, coder: Coder) -> Row:
 def kept_path(folder: Path, task: Task, suffix: str) -> Path:
     """Return where a stream or a decoded item is kept: ``codec/dial/item.suffix``."""
     dial = "none" if task.dial is None else f"{task.dial:g}"
-    return folder / task.codec / dial / (task.item.name + suffix)
+    name = task.item.name
+    if task.item.tensor is not None:  # a name out of a file, which could lead anywhere
+        name = name[: -len(task.item.tensor)] + quote(task.item.tensor, safe="")
+    return folder / task.codec / dial / (name + suffix)
 
 
 def fitting(original: Any, decoded: Any, slack: int = 0) -> Any:

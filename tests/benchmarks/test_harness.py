@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,8 @@ from PIL import Image
 
 from siglum.benchmarks import harness, rows, summary
 from siglum.benchmarks.coder import Coder
-from siglum.benchmarks.items import find
+from siglum.benchmarks.items import Item, find
+from siglum.benchmarks.measure import Task, kept_path
 from siglum.benchmarks.rows import Row, read_rows
 from siglum.errors import UnsupportedInputError, UsageError
 
@@ -203,3 +205,12 @@ def test_rows_are_written_whole(tmp_path: Path) -> None:
     json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[1])
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
     assert read_rows(Path("/dev/null")) == ({}, [])
+
+
+def test_names_of_tensors_and_of_no_text_lead_nowhere(tmp_path: Path) -> None:
+    item = Item("m.safetensors#../../../x", "tensor", tmp_path / "m", "../../../x")
+    path = kept_path(tmp_path, Task(item, "", "zstd", None), ".zst")
+    assert path == tmp_path / "zstd" / "none" / "m.safetensors#..%2F..%2F..%2Fx.zst"
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    Image.new("L", (20, 10), 77).save(odd)
+    assert len(find([tmp_path])[0].sha256) == 64
