@@ -47,7 +47,7 @@ class Item:
     Attributes
     ----------
     name
-        Its path below the dataset, with slashes; for a tensor within a file, ``file#tensor``.
+        Its path below the dataset, with slashes, as text; for a tensor within a file, ``file#tensor``.
     medium
         What it is.
     path
@@ -74,7 +74,7 @@ class Dataset:
     def sha256(self) -> str:
         """Digest of all items; the same wherever the folder lies."""
         lines = [f"{digest} {item.name}\n" for item, digest in zip(self.items, self.digests, strict=True)]
-        return sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        return sha256("".join(lines).encode()).hexdigest()
 
 
 def find(paths: Sequence[Path], limit: int | None = None) -> list[Dataset]:
@@ -103,7 +103,8 @@ def find(paths: Sequence[Path], limit: int | None = None) -> list[Dataset]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix.lower() in SUFFIXES and (file.is_file() or not path.is_dir()):
                 name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                items += _items_of(name, file)
+                # Names of files are any bytes; those that are no text are escaped, for rows and pages are text.
+                items += _items_of(name.encode("utf-8", "backslashreplace").decode(), file)
             if limit is not None and len(items) >= limit:
                 break
         if not items:

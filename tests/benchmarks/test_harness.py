@@ -213,4 +213,5 @@ def test_names_of_tensors_and_of_no_text_lead_nowhere(tmp_path: Path) -> None:
     assert path == tmp_path / "zstd" / "none" / "m.safetensors#..%2F..%2F..%2Fx.zst"
     odd = tmp_path / os.fsdecode(b"\xff.png")
     Image.new("L", (20, 10), 77).save(odd)
-    assert len(find([tmp_path])[0].sha256) == 64
+    dataset = find([tmp_path])[0]
+    assert [item.name for item in dataset.items] == ["\\udcff.png"] and len(dataset.sha256) == 64
