@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from siglum.benchmarks.coder import Coder, Dial, MissingPeer
+from siglum.benchmarks.machine import commit
 from siglum.benchmarks.peers import Pixels
 from siglum.errors import UnknownModel
 
@@ -56,10 +57,16 @@ def image(name: str, threads: int) -> Coder:
         ".sgl",
         dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
         quick=(12.5, 37.5, 62.5, 87.5),
-        version=f"siglum {version('siglum')}",
+        version=_version(),
         encode=lambda pixels, dial: codec(dial).encode(pixels),
         decode=decode,
         settings=settings,
         threads=threads,
         health=health,
     )
+
+
+def _version() -> str:
+    """Return the version, of sources under git with their commit: rows of others are not taken over."""
+    at = commit()
+    return f"siglum {version('siglum')}" + ("" if at is None else f" at {at[:8]}{'+' * at.endswith('+')}")
