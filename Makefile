@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data/images/kodak
 SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmarks src -type f \
-             \( -name '*.py' -o -name '*.cpp' -o -name '*.hpp' -o -name '*.inc' -o -name '*.npy' \
+             \( -name '*.py' -o -name '*.cpp' -o -name '*.hpp' -o -name '*.inc' -o -name '*.np[yz]' \
              -o -name '*.safetensors' -o -name '*.json' \) 2>/dev/null)
 
 .DEFAULT_GOAL := help

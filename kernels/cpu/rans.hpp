@@ -170,9 +170,15 @@ class Decoder {
   // holds count values, whatever the status.
   Status decode(const Tables& tables, Indexes indexes, size_t count, MutableSymbols symbols);
 
-  // One step of each of two decoders at once, for their latencies to overlap. The results are those of two calls.
-  static void decode_pair(const Tables& tables, Decoder* const decoders[2], const Indexes indexes[2],
-                          const size_t counts[2], const MutableSymbols symbols[2]);
+  // One step of each of 1 to kMostInFlight decoders at once, for their latencies to overlap. The results are those of
+  // as many calls. Indexes are all of one kind, and the same index if that is one for all.
+  struct Task {
+    Decoder* decoder;
+    Indexes indexes;
+    size_t count;
+    MutableSymbols symbols;
+  };
+  static void decode_together(const Tables& tables, const Task* tasks, size_t count);
 
   // One step whose symbols have tables of their own: rows of `columns` cumulative frequencies from 0 to 2^precision.
   // Throws std::invalid_argument if a row is no such table where it is looked up.
@@ -192,6 +198,7 @@ class Decoder {
   Status finish();  // every state back at its start, every word and escape read
 
  private:
+  static bool in_place(Indexes indexes, MutableSymbols symbols);
   void place(const Tables& tables, Indexes indexes, const uint8_t* numbers, size_t count, MutableSymbols symbols);
   void decode_tail(const Tables& tables, Indexes indexes, size_t first, size_t count, MutableSymbols symbols);
   void take(uint32_t start, uint32_t frequency, uint32_t precision);

@@ -162,25 +162,24 @@ FrameStatus decompress(const Tables& tables, const uint8_t* data, const Frame& f
   if (frame.fingerprint != tables.fingerprint) return FrameStatus::other_tables;
   if (count == 0) return FrameStatus::ok;
   const size_t chunk = frame.chunk, begin = first / chunk, end = (first + count - 1) / chunk + 1;
-  const size_t pairs = (end - begin + 1) / 2;
-  std::vector<FrameStatus> statuses(pairs, FrameStatus::ok);
-  Team team(std::min(threads, pairs));
-  team.rows(pairs, [&](size_t first_pair, size_t last_pair) {
-    for (size_t pair = first_pair; pair < last_pair; ++pair) {
-      Part parts[2];
-      const size_t members = std::min<size_t>(2, end - begin - 2 * pair);
-      for (size_t m = 0; m < members; ++m) {
-        const size_t c = begin + 2 * pair + m;
-        parts[m].open(data, frame, c, first, count, symbols, kernels);
+  const size_t chunks = end - begin;
+  Team team(std::min(threads, chunks));
+  const size_t groups = std::max(team.size(), (chunks + kMostInFlight - 1) / kMostInFlight);
+  std::vector<FrameStatus> statuses(groups, FrameStatus::ok);
+  team.rows(groups, [&](size_t first_group, size_t last_group) {
+    for (size_t group = first_group; group < last_group; ++group) {
+      const size_t from = begin + group * chunks / groups, to = begin + (group + 1) * chunks / groups;
+      Part parts[kMostInFlight];
+      Decoder::Task tasks[kMostInFlight];
+      for (size_t c = from; c < to; ++c) {
+        Part& part = parts[c - from];
+        part.open(data, frame, c, first, count, symbols, kernels);
+        tasks[c - from] = {&part.decoder, indexes + part.start, part.count, part.into};
       }
-      Decoder* const decoders[2] = {&parts[0].decoder, members == 2 ? &parts[1].decoder : nullptr};
-      const Indexes which[2] = {indexes + parts[0].start, indexes + parts[1].start};
-      const size_t counts[2] = {parts[0].count, parts[1].count};
-      const MutableSymbols into[2] = {parts[0].into, parts[1].into};
-      Decoder::decode_pair(tables, decoders, which, counts, into);
-      for (size_t m = 0; m < members; ++m) {
-        const FrameStatus status = parts[m].close();
-        if (statuses[pair] == FrameStatus::ok) statuses[pair] = status;
+      Decoder::decode_together(tables, tasks, to - from);
+      for (size_t c = from; c < to; ++c) {
+        const FrameStatus status = parts[c - from].close();
+        if (statuses[group] == FrameStatus::ok) statuses[group] = status;
       }
     }
   });

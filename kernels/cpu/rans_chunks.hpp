@@ -1,4 +1,4 @@
-// Long arrays as chunks that decode alone: two in flight on each thread, every payload with its checksum.
+// Long arrays as chunks that decode alone: several in flight on each thread, every payload with its checksum.
 //
 // Frame, little-endian: varint symbols, varint symbols a chunk (the last may have fewer), u32 fingerprint of the tables;
 // for each chunk varint bytes of its payload and u32 CRC32C of it; u32 CRC32C of all that; then the payloads.

@@ -130,17 +130,30 @@ bool put(MutableSymbols symbols, size_t i, int32_t symbol) {
 
 }  // namespace
 
+// Bytes of one table: numbers can be decoded to where the symbols belong, in fewer passes over memory.
+bool Decoder::in_place(Indexes indexes, MutableSymbols symbols) {
+  return indexes.kind == IndexKind::same && symbol_size(symbols.kind) == 1;
+}
+
 // Symbols of decoded numbers, escapes from the side stream.
 void Decoder::place(const Tables& tables, Indexes indexes, const uint8_t* numbers, size_t count,
                     MutableSymbols symbols) {
-  const bool marked = kernels_->place(numbers, count, tables.offsets.data(), tables.size(), indexes, symbols);
+  bool marked;
+  uint8_t mark = kEscapeMark;
+  if (in_place(indexes, symbols)) {
+    const uint8_t offset = static_cast<uint8_t>(tables.offsets[indexes.same]);
+    marked = kernels_->shift(static_cast<uint8_t*>(symbols.data), count, offset);
+    mark = static_cast<uint8_t>(mark + offset);
+  } else {
+    marked = kernels_->place(numbers, count, tables.offsets.data(), tables.size(), indexes, symbols);
+  }
   if (!marked || tables.closed) return;
   const uint8_t* const end = numbers + count;
-  const uint8_t* mark = numbers;
-  while ((mark = static_cast<const uint8_t*>(std::memchr(mark, kEscapeMark, static_cast<size_t>(end - mark))))) {
-    const size_t i = static_cast<size_t>(mark - numbers);
+  const uint8_t* found = numbers;
+  while ((found = static_cast<const uint8_t*>(std::memchr(found, mark, static_cast<size_t>(end - found))))) {
+    const size_t i = static_cast<size_t>(found - numbers);
     if (!put(symbols, i, read_escape(tables.tables[indexes[i]]))) fail(Status::corrupt);
-    if (++mark == end) break;
+    if (++found == end) break;
   }
 }
 
@@ -155,59 +168,56 @@ void Decoder::decode_tail(const Tables& tables, Indexes indexes, size_t first, s
 }
 
 Status Decoder::decode(const Tables& tables, Indexes indexes, size_t count, MutableSymbols symbols) {
-  Decoder* const self[2] = {this, nullptr};
-  const Indexes which[2] = {indexes, indexes};
-  const size_t counts[2] = {count, 0};
-  const MutableSymbols into[2] = {symbols, symbols};
-  decode_pair(tables, self, which, counts, into);
+  const Task task = {this, indexes, count, symbols};
+  decode_together(tables, &task, 1);
   return status_;
 }
 
-void Decoder::decode_pair(const Tables& tables, Decoder* const decoders[2], const Indexes indexes[2],
-                          const size_t counts[2], const MutableSymbols symbols[2]) {
-  uint8_t numbers[2][kBlock];
-  size_t done[2] = {};
-  bool going[2];
-  for (int d = 0; d < 2; ++d) {
-    Decoder* const decoder = decoders[d];
-    going[d] = decoder && counts[d];
-    if (!decoder) continue;
-    decoder->begin_step();
-    if (decoder->empty_ && counts[d]) decoder->fail(Status::truncated);
+void Decoder::decode_together(const Tables& tables, const Task* tasks, size_t count) {
+  uint8_t numbers[kMostInFlight][kBlock];
+  size_t done[kMostInFlight] = {};
+  bool going[kMostInFlight];
+  for (size_t t = 0; t < count; ++t) {
+    Decoder& decoder = *tasks[t].decoder;
+    decoder.begin_step();
+    if (decoder.empty_ && tasks[t].count) decoder.fail(Status::truncated);
+    going[t] = tasks[t].count != 0;
   }
   while (true) {
-    Stream streams[2];
-    int of[2], active = 0;
-    for (int d = 0; d < 2; ++d) {
-      if (!going[d]) continue;
-      Decoder& decoder = *decoders[d];
-      const size_t left = counts[d] - done[d];
+    Stream streams[kMostInFlight];
+    size_t of[kMostInFlight], wanted[kMostInFlight], active = 0;
+    for (size_t t = 0; t < count; ++t) {
+      if (!going[t]) continue;
+      Decoder& decoder = *tasks[t].decoder;
+      const size_t left = tasks[t].count - done[t];
       const size_t rows = (left < kBlock ? left : kBlock) / decoder.lanes_;
-      going[d] = rows && decoder.status_ == Status::ok;
-      if (!going[d]) continue;
-      streams[active] = {decoder.states_, decoder.words_, decoder.end_, indexes[d] + done[d], numbers[d], rows};
-      of[active++] = d;
+      going[t] = rows && decoder.status_ == Status::ok;
+      if (!going[t]) continue;
+      const MutableSymbols to = tasks[t].symbols + done[t];
+      uint8_t* const into = in_place(tasks[t].indexes, to) ? static_cast<uint8_t*>(to.data) : numbers[t];
+      streams[active] = {decoder.states_, decoder.words_, decoder.end_, tasks[t].indexes + done[t], into, rows};
+      wanted[active] = rows;
+      of[active++] = t;
     }
     if (!active) break;
-    const size_t wanted[2] = {streams[0].rows, streams[active - 1].rows};
-    const Kernels* kernels = decoders[of[0]]->kernels_;
-    const bool together = active == 1 || decoders[0]->lanes_ == decoders[1]->lanes_;
-    kernels->decode(decoders[of[0]]->lanes_, tables.lookup.data(), tables.precision, streams, together ? active : 1);
-    if (!together)
-      kernels->decode(decoders[of[1]]->lanes_, tables.lookup.data(), tables.precision, streams + 1, 1);
-    for (int s = 0; s < active; ++s) {
-      const int d = of[s];
-      Decoder& decoder = *decoders[d];
+    const Decoder& first = *tasks[of[0]].decoder;
+    bool alike = true;
+    for (size_t s = 1; s < active; ++s) alike &= tasks[of[s]].decoder->lanes_ == first.lanes_;
+    for (size_t s = 0; s < active; s += alike ? active : 1)
+      first.kernels_->decode(tasks[of[s]].decoder->lanes_, tables.lookup.data(), tables.precision, streams + s,
+                             alike ? active : 1);
+    for (size_t s = 0; s < active; ++s) {
+      const size_t t = of[s];
+      Decoder& decoder = *tasks[t].decoder;
       decoder.words_ = streams[s].words;
       const size_t length = streams[s].rows * decoder.lanes_;
-      decoder.place(tables, indexes[d] + done[d], numbers[d], length, symbols[d] + done[d]);
-      done[d] += length;
-      going[d] = streams[s].rows == wanted[s];
+      decoder.place(tables, tasks[t].indexes + done[t], streams[s].numbers, length, tasks[t].symbols + done[t]);
+      done[t] += length;
+      going[t] = streams[s].rows == wanted[s];
     }
   }
-  for (int d = 0; d < 2; ++d) {
-    if (decoders[d]) decoders[d]->decode_tail(tables, indexes[d], done[d], counts[d], symbols[d]);
-  }
+  for (size_t t = 0; t < count; ++t)
+    tasks[t].decoder->decode_tail(tables, tasks[t].indexes, done[t], tasks[t].count, tasks[t].symbols);
 }
 
 // Moves the lane's state past its entry.

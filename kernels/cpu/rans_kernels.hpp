@@ -58,6 +58,8 @@ struct MutableSymbols {
   SIGLUM_INLINE MutableSymbols operator+(size_t i) const { return {kind, static_cast<uint8_t*>(data) + i * symbol_size(kind)}; }
 };
 
+constexpr size_t kMostInFlight = 4;  // streams that are decoded at once, for their latencies to overlap
+
 // The part of a decoder that whole rows of lanes change.
 struct Stream {
   uint32_t* states;
@@ -76,13 +78,16 @@ struct Ranges {
 };
 
 struct Kernels {
-  // Rows of lanes of one or two streams, as long as a stream's words surely suffice: 2 * lanes bytes before a row.
-  // `lookup` as in Tables. Two streams have indexes of one kind.
+  // Rows of lanes of one to kMostInFlight streams, as long as a stream's words surely suffice: 2 * lanes bytes before a
+  // row. `lookup` as in Tables. All streams have indexes of one kind, and the same index if that is one for all.
   void (*decode)(uint32_t lanes, const uint32_t* lookup, unsigned precision, Stream* streams, size_t count);
 
   // Numbers of entries -> symbols, offset + number; true if one of the numbers is 255.
   bool (*place)(const uint8_t* numbers, size_t count, const int32_t* offsets, size_t tables, Indexes indexes,
                 MutableSymbols symbols);
+
+  // The same in place for bytes and one table: adds its offset, modulo 256.
+  bool (*shift)(uint8_t* numbers, size_t count, uint8_t offset);
 
   // Symbols -> numbers of entries; true if one of them has none of its own (and got that of the escape).
   bool (*number)(const Ranges& ranges, const int32_t* symbols, size_t count, Indexes indexes, uint16_t* numbers);

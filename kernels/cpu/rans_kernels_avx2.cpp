@@ -8,6 +8,7 @@ namespace siglum::rans {
 namespace {
 
 constexpr size_t kLanes = 32;
+constexpr size_t kInFlight = 2;  // streams
 
 struct Permutations {
   alignas(32) uint8_t spread[256][8];  // for the set bits of the number, the next words in order
@@ -121,6 +122,7 @@ bool number_indexed(const Ranges& ranges, const int32_t* symbols, size_t count, 
 
 // One table for all: the lookup already points at it.
 struct One {
+  One operator+(size_t) const { return *this; }
   __m256i operator()(size_t) const { return _mm256_setzero_si256(); }
 };
 
@@ -128,12 +130,13 @@ template <class T>
 struct Each {
   const T* indexes;
   unsigned precision;
+  Each operator+(size_t i) const { return {indexes + i, precision}; }
   __m256i operator()(size_t i) const {
     return _mm256_sll_epi32(load_indexes(indexes + i), _mm_cvtsi32_si128(static_cast<int>(precision)));
   }
 };
 
-// All gathers before all arithmetic before all refills: this order, and two streams, hide the gathers' latency.
+// All gathers before all arithmetic before all refills: this order, and several streams, hide the gathers' latency.
 template <int Streams, class Select>
 void decode_rows(const uint32_t* lookup, unsigned precision, Stream* streams, const Select* select, size_t rows) {
   constexpr int kVectors = 4 * Streams;
@@ -265,7 +268,7 @@ uint8_t* encode(uint32_t lanes, const uint64_t* entries, unsigned precision, con
   return encode_rows(entries, precision, numbers, rows, states, out);
 }
 
-constexpr Kernels kernels = {decode, place, number, find, encode};
+constexpr Kernels kernels = {decode, place, shift, number, find, encode};
 
 }  // namespace
 

@@ -8,6 +8,7 @@ namespace siglum::rans {
 namespace {
 
 constexpr size_t kLanes = 32;
+constexpr size_t kInFlight = 4;  // streams
 
 // 16 indexes from an array of T as dwords.
 template <class T>
@@ -135,6 +136,7 @@ bool number_indexed(const Ranges& ranges, const int32_t* symbols, size_t count, 
 
 // One table for all: the lookup already points at it.
 struct One {
+  One operator+(size_t) const { return *this; }
   __m512i operator()(size_t) const { return _mm512_setzero_si512(); }
 };
 
@@ -142,6 +144,7 @@ template <class T>
 struct Each {
   const T* indexes;
   unsigned precision;
+  Each operator+(size_t i) const { return {indexes + i, precision}; }
   __m512i operator()(size_t i) const {
     return _mm512_sll_epi32(load_indexes(indexes + i), _mm_cvtsi32_si128(static_cast<int>(precision)));
   }
@@ -155,7 +158,7 @@ const uint8_t* refill(__m512i& x, __mmask16 due, const uint8_t* words) {
   return words + 2 * __builtin_popcount(due);
 }
 
-// All gathers before all arithmetic before all refills: this order, and two streams, hide the gathers' latency.
+// All gathers before all arithmetic before all refills: this order, and several streams, hide the gathers' latency.
 template <int Streams, class Select>
 void decode_rows(const uint32_t* lookup, unsigned precision, Stream* streams, const Select* select, size_t rows) {
   constexpr int kVectors = 2 * Streams;
@@ -174,25 +177,25 @@ void decode_rows(const uint32_t* lookup, unsigned precision, Stream* streams, co
     for (int s = 0; s < Streams; ++s) enough &= static_cast<size_t>(streams[s].end - words[s]) >= 2 * kLanes;
     if (!enough) break;
     __m512i entry[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int k = 0; k < kVectors; ++k) {
       const __m512i slot = _mm512_or_si512(_mm512_and_si512(x[k], mask), select[k / 2](row * kLanes + 16 * (k % 2)));
       entry[k] = _mm512_i32gather_epi32(slot, lookup, 4);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int k = 0; k < kVectors; ++k) {
       const __m512i frequency = _mm512_and_si512(_mm512_srli_epi32(entry[k], 8), low12);
       x[k] = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srl_epi32(x[k], shift)),
                               _mm512_srli_epi32(entry[k], 20));
     }
     __mmask16 due[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int k = 0; k < kVectors; ++k) {
       due[k] = _mm512_cmplt_epu32_mask(x[k], lowest);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(streams[k / 2].numbers + row * kLanes + 16 * (k % 2)),
                        _mm512_cvtepi32_epi8(entry[k]));
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int k = 0; k < kVectors; ++k) words[k / 2] = refill(x[k], due[k], words[k / 2]);
   }
   for (int s = 0; s < Streams; ++s) {
@@ -263,7 +266,7 @@ uint8_t* encode(uint32_t lanes, const uint64_t* entries, unsigned precision, con
   return encode_rows(entries, precision, numbers, rows, states, out);
 }
 
-constexpr Kernels kernels = {decode, place, number, find, encode};
+constexpr Kernels kernels = {decode, place, shift, number, find, encode};
 
 }  // namespace
 

@@ -9,6 +9,7 @@ namespace siglum::rans {
 namespace {
 
 constexpr size_t kLanes = 32;
+constexpr size_t kInFlight = 2;  // streams
 constexpr int kVectors = 8;
 
 struct Permutations {
@@ -46,6 +47,7 @@ unsigned bits_of(uint32x4_t mask) {
 
 // One table for all: the lookup already points at it.
 struct One {
+  One operator+(size_t) const { return *this; }
   uint32_t operator()(size_t) const { return 0; }
 };
 
@@ -53,6 +55,7 @@ template <class T>
 struct Each {
   const T* indexes;
   unsigned precision;
+  Each operator+(size_t i) const { return {indexes + i, precision}; }
   uint32_t operator()(size_t i) const { return static_cast<uint32_t>(indexes[i]) << precision; }
 };
 
@@ -159,7 +162,11 @@ uint8_t* encode(uint32_t lanes, const uint64_t* entries, unsigned precision, con
 }  // namespace
 
 const Kernels* neon_kernels() {
-  static const Kernels kernels = {decode, scalar_kernels()->place, scalar_kernels()->number, scalar_kernels()->find,
+  static const Kernels kernels = {decode,
+                                  scalar_kernels()->place,
+                                  scalar_kernels()->shift,
+                                  scalar_kernels()->number,
+                                  scalar_kernels()->find,
                                   encode};
   return &kernels;
 }

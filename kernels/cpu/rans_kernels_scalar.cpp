@@ -136,7 +136,7 @@ uint8_t* encode(uint32_t lanes, const uint64_t* entries, unsigned precision, con
   }
 }
 
-constexpr Kernels kernels = {decode, place, number, find, encode};
+constexpr Kernels kernels = {decode, place, shift, number, find, encode};
 
 }  // namespace
 

@@ -51,6 +51,7 @@ class Exact {
   explicit Exact(const std::vector<T>& values) : Exact(values.size()) {
     if (size_) std::memcpy(data_, values.data(), size_ * sizeof(T));
   }
+  Exact(Exact&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr; }
   Exact(const Exact&) = delete;
   Exact& operator=(const Exact&) = delete;
   ~Exact() { std::free(data_); }

@@ -198,38 +198,46 @@ std::string decode_steps(Random& random, const Case& base, const std::vector<Mod
   return kStatusNames[static_cast<int>(status)];
 }
 
-std::string decode_pair(Random& random, const Case& base, const std::vector<Model>& models, const Bytes& bytes,
-                        const Bytes& partner, const std::vector<const Kernels*>& kernels) {
+// Two to four chunks in flight: one damaged, the others its partner, of lengths of their own.
+std::string decode_together(Random& random, const Case& base, const std::vector<Model>& models, const Bytes& bytes,
+                            const Bytes& partner, const std::vector<const Kernels*>& kernels) {
   const Plan plan = make_plan(random, base, models);
-  Exact<uint8_t> data[2] = {Exact<uint8_t>(bytes), Exact<uint8_t>(partner)};
-  const size_t fewer = random.below(plan.counts[0] + 1);
-  const size_t counts[2] = {plan.counts[0], random.one_in(2) ? plan.counts[0] : fewer};
+  const size_t members = 2 + random.below(kMostInFlight - 1);
+  std::vector<Exact<uint8_t>> data;
+  std::vector<size_t> counts;
+  for (size_t d = 0; d < members; ++d) {
+    data.emplace_back(d ? partner : bytes);
+    const size_t fewer = random.below(plan.counts[0] + 1);
+    counts.push_back(d == 0 || random.one_in(2) ? plan.counts[0] : fewer);
+  }
   std::string outcome;
   for (const Kernels* isa : kernels) {
     std::string each;
-    Decoder alone[2] = {Decoder(isa), Decoder(isa)}, both[2] = {Decoder(isa), Decoder(isa)};
-    Exact<uint8_t> out[4] = {Exact<uint8_t>(counts[0] * symbol_size(plan.kind)), Exact<uint8_t>(counts[1] * symbol_size(plan.kind)),
-                             Exact<uint8_t>(counts[0] * symbol_size(plan.kind)), Exact<uint8_t>(counts[1] * symbol_size(plan.kind))};
-    for (int d = 0; d < 2; ++d) {
-      both[d].open(data[d].data(), data[d].size());
+    std::vector<Decoder> alone(members, Decoder(isa)), together(members, Decoder(isa));
+    std::vector<Exact<uint8_t>> out, expected;
+    std::vector<Decoder::Task> tasks;
+    for (size_t d = 0; d < members; ++d) {
+      out.emplace_back(counts[d] * symbol_size(plan.kind));
+      expected.emplace_back(counts[d] * symbol_size(plan.kind));
+    }
+    for (size_t d = 0; d < members; ++d) {
+      together[d].open(data[d].data(), data[d].size());
       alone[d].open(data[d].data(), data[d].size());
-      alone[d].decode(*plan.tables, plan.indexes[0], counts[d], {plan.kind, out[2 + d].data()});
+      alone[d].decode(*plan.tables, plan.indexes[0], counts[d], {plan.kind, expected[d].data()});
+      tasks.push_back({&together[d], plan.indexes[0], counts[d], {plan.kind, out[d].data()}});
     }
-    Decoder* const decoders[2] = {&both[0], &both[1]};
-    const Indexes indexes[2] = {plan.indexes[0], plan.indexes[0]};
-    const MutableSymbols into[2] = {{plan.kind, out[0].data()}, {plan.kind, out[1].data()}};
-    Decoder::decode_pair(*plan.tables, decoders, indexes, counts, into);
-    for (int d = 0; d < 2; ++d) {
-      expect(both[d].status() == alone[d].status(), "a chunk of a pair has another status than alone");
-      if (both[d].status() == Status::ok && out[d].size())
-        expect(!std::memcmp(out[d].data(), out[2 + d].data(), out[d].size()), "a chunk of a pair decodes differently");
-      each += both[d].finish() == Status::ok ? 'o' : 'x';
-      expect((each[d] == 'o') == (alone[d].finish() == Status::ok), "a chunk of a pair ends differently");
+    Decoder::decode_together(*plan.tables, tasks.data(), members);
+    for (size_t d = 0; d < members; ++d) {
+      expect(together[d].status() == alone[d].status(), "a chunk in company has another status than alone");
+      if (together[d].status() == Status::ok && out[d].size())
+        expect(!std::memcmp(out[d].data(), expected[d].data(), out[d].size()), "a chunk in company decodes differently");
+      each += together[d].finish() == Status::ok ? 'o' : 'x';
+      expect((each[d] == 'o') == (alone[d].finish() == Status::ok), "a chunk in company ends differently");
     }
-    expect(outcome.empty() || outcome == each, "instruction sets disagree on a pair");
+    expect(outcome.empty() || outcome == each, "instruction sets disagree on chunks in flight");
     outcome = each;
   }
-  return outcome[0] == 'o' ? "ok" : "refused in a pair";
+  return outcome[0] == 'o' ? "ok" : "refused in company";
 }
 
 // Symbol by symbol, with steps in between whose tables only the caller knows.
@@ -344,7 +352,7 @@ void table_coder(Random& random, Tally& tally, uint64_t inputs) {
     const double start = cpu_seconds();
     std::string outcome, family;
     switch (random.below(6)) {
-      case 0: family = "table, pairs"; outcome = decode_pair(random, base, models, bytes, partner, kernels); break;
+      case 0: family = "table, in flight"; outcome = decode_together(random, base, models, bytes, partner, kernels); break;
       case 1: family = "table, mixed"; outcome = decode_mixed(random, base, models, bytes, random.pick(kernels)); break;
       case 2: family = "frames"; outcome = decode_frame(random, base, bytes, partner, damage, kernels); break;
       default:
