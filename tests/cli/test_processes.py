@@ -280,8 +280,8 @@ def test_ending_several_processes_leaves_nothing_behind(process, photo: Path) ->
     site = photo.parent / "site" / "sitecustomize.py"
     site.write_text(
         site.read_text()
-        + "import time, siglum.codecs.image.picture as picture\n"
-        + "def wait(*_, **__):\n    print('writing', flush=True)\n    time.sleep(30)\n"
+        + "import os, time, siglum.codecs.image.picture as picture\n"
+        + "def wait(*_, **__):\n    os.write(1, b'writing\\n')\n    time.sleep(30)\n"
         + "picture.write_picture = wait\n"
     )
     files = [str(path.with_suffix(".sgl")) for path in (photo, other)]
