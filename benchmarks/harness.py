@@ -169,7 +169,8 @@ def run(
         Folder for streams and decoded items.
     resume
         Take over the rows of the file that are whole, of the same contents, settings, versions and machine,
-        and have the metrics; rows of failures are measured again.
+        and have the metrics; rows of failures are measured again. Rows of the same items by other codecs, or at
+        other settings, stay at the end.
     progress
         Passes the rows to be measured on, and may show how many of a number are done.
 
@@ -179,11 +180,14 @@ def run(
         If the file holds something else, or rows of another machine.
     """
     header = planned.run_line(command)
-    known = _kept(rows_path, planned, header, keep) if resume and rows_path.exists() else {}
+    known: dict[Key, Row] = {}
+    others: list[Row] = []
+    if resume and rows_path.exists():
+        known, others = _kept(rows_path, planned, header, keep)
     keys = [row_of(task, planned.coders[task.codec]).key for task in planned.tasks]
     done = {index: known[key] for index, key in enumerate(keys) if key in known}
     todo = [index for index in range(len(keys)) if index not in done]
-    write_rows(rows_path, header, [*planned.absent, *(done[index] for index in sorted(done))])
+    write_rows(rows_path, header, [*planned.absent, *(done[index] for index in sorted(done)), *others])
     bench = Bench(planned.metrics, planned.threads, keep, coders)
     # In processes even if it is one: compiled code that crashes then costs a row, not the run.
     outcomes = work_through(bench, [planned.tasks[i] for i in todo], jobs=jobs, isolated=True)
@@ -199,7 +203,7 @@ def run(
 
         for _ in progress(written(), len(todo)):
             pass
-    rows = [*planned.absent, *(done[index] for index in sorted(done))]
+    rows = [*planned.absent, *(done[index] for index in sorted(done)), *others]
     write_rows(rows_path, header, rows)
     return rows
 
@@ -214,7 +218,10 @@ def _dials(coder: Coder, given: dict[str, tuple[float, ...]], quick: bool) -> tu
     )
 
 
-def _kept(path: Path, planned: Plan, header: dict[str, Any], keep: Path | None) -> dict[Key, Row]:
+def _kept(
+    path: Path, planned: Plan, header: dict[str, Any], keep: Path | None
+) -> tuple[dict[Key, Row], list[Row]]:
+    """Return the rows that need not be measured again, and those of other codecs and settings that stand."""
     run, rows = read_rows(path)
     if run and run.get("machine") != header["machine"]:
         raise UsageError(
@@ -222,14 +229,20 @@ def _kept(path: Path, planned: Plan, header: dict[str, Any], keep: Path | None) 
         )
     names = {metric.name: metric.medium for metric in planned.metrics}
     tasks = {row_of(task, planned.coders[task.codec]).key: task for task in planned.tasks}
-    kept = {}
+    digests = {(task.item.name, task.item_sha256) for task in planned.tasks}
+    kept, others = {}, []
     for row in rows:
         wanted = {name for name, medium in names.items() if medium in (row.medium, None)}
-        if row.failure is None and row.key in tasks and wanted <= row.metrics.keys():
-            suffix = planned.coders[row.codec].suffix
-            if keep is None or kept_path(keep, tasks[row.key], suffix).exists():
+        coder = planned.coders.get(row.codec)
+        if coder is not None and row.key in tasks:
+            there = keep is None or kept_path(keep, tasks[row.key], coder.suffix).exists()
+            if row.failure is None and wanted <= row.metrics.keys() and there:
                 kept[row.key] = row
-    return kept
+        elif (row.item, row.item_sha256) in digests and (
+            coder is None or (row.version, row.threads) == (coder.version, coder.threads)
+        ):
+            others.append(row)
+    return kept, others
 
 
 def _row_of(planned: Plan, task: Task, outcome: Outcome[Row]) -> Row:

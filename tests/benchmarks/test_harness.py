@@ -126,6 +126,19 @@ def test_a_run_is_resumed_where_it_stopped(
         harness.run(plan, file, "", resume=True, coders=fake.make)
 
 
+def test_a_codec_is_added_to_the_rows_of_others(folder: Path, tmp_path: Path, fake: ModuleType) -> None:
+    file = tmp_path / "rows.jsonl"
+    first = harness.run(harness.plan([folder], ["jpeg"], coders=fake.make), file, "", coders=fake.make)
+    plan = harness.plan([folder], ["image"], {"image": (3,)}, limit=1, coders=fake.make)
+    both = harness.run(plan, file, "", resume=True, coders=fake.make)
+    assert both[1:] == [row for row in first if row.item == "a.png"] and both[0].codec == "image"
+    assert read_rows(file)[1] == both
+
+    plan = harness.plan([folder], ["image"], {"image": (6,)}, limit=1, coders=fake.make_newer)
+    third = harness.run(plan, file, "", resume=True, coders=fake.make_newer)
+    assert [(row.codec, row.dial) for row in third] == [("image", 6), ("jpeg", 1), ("jpeg", 3), ("jpeg", 6)]
+
+
 def test_a_picture_that_changed_is_measured_again(folder: Path, tmp_path: Path, fake: ModuleType) -> None:
     file = tmp_path / "rows.jsonl"
     before = harness.run(harness.plan([folder], ["jpeg"], coders=fake.make), file, "", coders=fake.make)

@@ -30,7 +30,7 @@ def test_a_first_word_that_is_no_command_is_a_path(bench: Callable[..., Result],
         "run", "-c", "jpeg", "-q", "jpeg=20", photo, "--json", photo.parent / "rows.jsonl", "--resume"
     )
     assert again.exit_code == 0
-    assert read_rows(photo.parent / "rows.jsonl")[1] == [rows[0]]
+    assert read_rows(photo.parent / "rows.jsonl")[1] == rows
 
 
 def test_help_shows_how_to_measure_and_needs_no_torch(process: Callable[..., object]) -> None:
