@@ -38,7 +38,7 @@ format:  ## put the sources into house style
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.installed  ## rate and distortion over DATA=folder, and the entropy coder's speed
-	@$(BIN)/codec bench image $(DATA)
+	@$(BIN)/codec bench $(DATA)
 	@$(BIN)/python -m siglum.benchmarks.entropy
 
 fuzz:  ## a million damaged payloads into the entropy decoders, under the address and undefined behaviour sanitizers

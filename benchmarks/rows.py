@@ -1,228 +1,122 @@
-"""Measurements of pictures: one row for each picture, codec and quality, as JSON lines, and their means."""
+"""Rows of measurements as JSON lines: a first line on the run, then one for each item, codec and setting."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter
-from typing import TextIO
+from typing import Any
 
-import numpy as np
+from siglum.errors import UsageError
 
-from siglum.benchmarks.machine import processor
-from siglum.benchmarks.metrics import MS_SSIM_SMALLEST_SIDE, ms_ssim, ms_ssim_db, psnr
-from siglum.benchmarks.peers import Coder, Pixels
-from siglum.errors import SiglumError, UsageError
+Number = float | None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, coded once, and decoded in the same process.
+    """One item, coded once by one codec at one setting, and decoded in the same process.
 
     Attributes
     ----------
-    item, item_sha256, width, height
-        The picture's file name, the digest of its RGB pixels, its size.
-    codec, quality, settings, version, machine
-        What coded it how: ``quality`` is the value of the codec's own dial.
+    item, item_sha256, medium
+        Its path below the dataset, the digest of its file, "image", "audio" or "tensor". All None in the row
+        of a codec that is missing.
+    codec, dial, settings, version, threads
+        What coded it how: ``dial`` is the value of the codec's own dial, None if it has none.
     bytes, sha256
         Length and digest of the whole file as it would lie on a disk.
-    encode_seconds, decode_seconds
-        Wall clock of one call; no call is a codec's first in the process.
-    psnr_db, ms_ssim
-        Over RGB; None for an exact picture, and for one with a side too short for MS-SSIM.
+    units, rate, rate_unit
+        Its pixels, seconds or elements, and what of the file falls to each: "bpp", "kbps" or "bpe".
+    encode_s, decode_s
+        Wall clock in seconds of the quickest call; none is a codec's first in its process.
+    metrics
+        By name; None has no finite value: nothing differs, or the item is too small for the metric.
+    health
+        "ideal_bits" by the codec's own probabilities and "actual_bits" of its entropy coder, if it can tell.
+    failure
+        None, or the stage ("missing", "read", "encode", "decode", "determinism", "metric") and a message.
+        What was measured until then stands.
     """
 
-    item: str
-    item_sha256: str
-    width: int
-    height: int
     codec: str
-    quality: int
-    settings: str
-    version: str
-    machine: str
-    bytes: int
-    sha256: str
-    encode_seconds: float
-    decode_seconds: float
-    psnr_db: float | None
-    ms_ssim: float | None
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of the picture."""
-        return self.width * self.height
-
-    @property
-    def bpp(self) -> float:
-        """Bits of the file for each pixel."""
-        return 8 * self.bytes / self.pixels
+    item: str | None = None
+    item_sha256: str | None = None
+    medium: str | None = None
+    dial: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    version: str | None = None
+    bytes: int | None = None
+    units: float | None = None
+    rate: float | None = None
+    rate_unit: str | None = None
+    encode_s: float | None = None
+    decode_s: float | None = None
+    threads: int | None = None
+    metrics: dict[str, Number] = field(default_factory=dict)
+    sha256: str | None = None
+    health: dict[str, float] | None = None
+    failure: dict[str, str] | None = None
 
     @property
     def key(self) -> Key:
         """What decides the row, times aside."""
-        return (self.item_sha256, self.codec, self.quality, self.settings, self.version, self.machine)
+        settings = json.dumps(self.settings, sort_keys=True)
+        return (self.item, self.item_sha256, self.codec, self.dial, settings, self.version, self.threads)
 
 
-Key = tuple[str, str, int, str, str, str]
+Key = tuple[str | None, str | None, str, float | None, str, str | None, int | None]
 
 
-class Cache:
-    """Rows of earlier runs in a file of JSON lines, which grows as rows are added.
+def read_rows(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Return the run and the rows of a file; a last line that was never finished is passed over.
 
     Raises
     ------
     UsageError
-        If the file exists and holds something else.
+        If it holds something else.
+    OSError
+        If it cannot be read.
     """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.rows: dict[Key, Row] = {}
-        if path is not None and path.exists():
-            try:
-                found = [Row(**json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
-            except (ValueError, TypeError) as error:
-                raise UsageError(f"{path} holds no rows of this benchmark; name another file") from error
-            self.rows = {row.key: row for row in found}
-
-    def add(self, row: Row) -> None:
-        """Keep a row, at once on disk too."""
-        self.rows[row.key] = row
-        if self.path is not None:
-            with self.path.open("a") as file:
-                write_row(row, file)
+    try:
+        lines = path.read_text().split("\n")[:-1]
+        if not lines:
+            return {}, []
+        run = json.loads(lines[0])["run"]
+        rows = [Row(**json.loads(line)) for line in lines[1:] if line.strip()]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} holds no rows of `codec bench`; name another file") from error
+    return run, rows
 
 
-def write_row(row: Row, file: TextIO) -> None:
-    """Write a row as one line of JSON."""
-    file.write(json.dumps(asdict(row)) + "\n")
+def line_of_run(run: dict[str, Any]) -> str:
+    """Return the first line of a file of rows."""
+    return json.dumps({"run": run}) + "\n"
 
 
-def measure(
-    name: str, pixels: Pixels, coders: Iterable[Coder], cache: Cache, warm: Callable[[Coder, Pixels], None]
-) -> Iterator[Row]:
-    """Code one picture with every coder that is there, at all of its qualities.
-
-    Parameters
-    ----------
-    name, pixels
-        The picture, RGB (H, W, 3) uint8.
-    coders
-        Those without a version are passed over.
-    cache
-        Rows that need not be measured again, for coders that allow it.
-    warm
-        Called with the coder and the picture before anything is timed.
-    """
-    item = sha256(pixels.tobytes()).hexdigest()
-    machine = processor()
-    for coder in coders:
-        if coder.version is None:
-            continue
-        for quality in coder.qualities:
-            key = (item, coder.name, quality, coder.settings, coder.version, machine)
-            if coder.cached and key in cache.rows:
-                yield cache.rows[key]
-                continue
-            warm(coder, pixels)
-            row = _measure_one(name, item, pixels, coder, quality, coder.version, machine)
-            if coder.cached:
-                cache.add(row)
-            yield row
+def line_of(row: Row) -> str:
+    """Return a row as a line of JSON."""
+    return json.dumps(asdict(row)) + "\n"
 
 
-class WarmUp:
-    """Runs every coder once, untimed, before its first timed call: loading of weights and libraries."""
-
-    def __init__(self) -> None:
-        self._warm: set[str] = set()
-
-    def __call__(self, coder: Coder, pixels: Pixels) -> None:
-        """Run the coder unless it ran before."""
-        if coder.name not in self._warm:
-            self._warm.add(coder.name)
-            coder.decode(coder.encode(pixels, coder.qualities[0]))
+def write_rows(path: Path, run: dict[str, Any], rows: Iterable[Row]) -> None:
+    """Write a file of rows whole: whoever reads it sees the old one or the new one."""
+    write_whole(path, (line_of_run(run) + "".join(map(line_of, rows))).encode())
 
 
-def _measure_one(
-    name: str, item: str, pixels: Pixels, coder: Coder, quality: int, version: str, machine: str
-) -> Row:
-    start = perf_counter()
-    data = coder.encode(pixels, quality)
-    encoded = perf_counter()
-    decoded = coder.decode(data)
-    end = perf_counter()
-    if decoded.shape != pixels.shape:
-        raise SiglumError(f"{coder.name} at {quality} gave {name} back in shape {decoded.shape}")
-    height, width = pixels.shape[:2]
-    decibels = psnr(pixels, decoded)
-    similarity = ms_ssim(pixels, decoded) if min(height, width) >= MS_SSIM_SMALLEST_SIDE else None
-    return Row(
-        item=name,
-        item_sha256=item,
-        width=width,
-        height=height,
-        codec=coder.name,
-        quality=quality,
-        settings=coder.settings,
-        version=version,
-        machine=machine,
-        bytes=len(data),
-        sha256=sha256(data).hexdigest(),
-        encode_seconds=encoded - start,
-        decode_seconds=end - encoded,
-        psnr_db=decibels if math.isfinite(decibels) else None,
-        ms_ssim=similarity,
-    )
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Means over all pictures at one quality of one codec; None where a picture has no value.
-
-    ``bpp``, ``psnr_db`` and ``ms_ssim`` are means of the pictures' values; ``ms_ssim_db`` is that mean
-    MS-SSIM in dB. Speeds are all pixels by all seconds, in megapixels a second.
-    """
-
-    codec: str
-    quality: int
-    bpp: float
-    psnr_db: float | None
-    ms_ssim: float | None
-    ms_ssim_db: float | None
-    encode_mps: float
-    decode_mps: float
-
-
-def means(rows: Iterable[Row]) -> list[Mean]:
-    """Return the means of every codec and quality, in the order in which they first occur."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.codec, row.quality), []).append(row)
-    return [_mean(codec, quality, group) for (codec, quality), group in groups.items()]
-
-
-def _mean(codec: str, quality: int, rows: Sequence[Row]) -> Mean:
-    similarity = _mean_of([row.ms_ssim for row in rows])
-    megapixels = sum(row.pixels for row in rows) / 1e6
-    return Mean(
-        codec,
-        quality,
-        bpp=float(np.mean([row.bpp for row in rows])),
-        psnr_db=_mean_of([row.psnr_db for row in rows]),
-        ms_ssim=similarity,
-        ms_ssim_db=ms_ssim_db(similarity) if similarity is not None and similarity < 1 else None,
-        encode_mps=megapixels / max(sum(row.encode_seconds for row in rows), 1e-9),
-        decode_mps=megapixels / max(sum(row.decode_seconds for row in rows), 1e-9),
-    )
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by a temporary one beside it, so that none is ever half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)  # mkstemp's own are for this user alone
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

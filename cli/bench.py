@@ -1,74 +1,170 @@
-"""``codec bench``: rate, distortion and speed over a folder; speeds of the entropy coder."""
+"""``codec bench``: rate, distortion and speed over pictures, sound and arrays; speeds of the entropy coder."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from siglum.cli import batch
-from siglum.cli.output import Reporter, print_json
+from siglum.cli.errors import SOME_FAILED, CommandFailed
+from siglum.cli.output import print_json, say
+from siglum.errors import UsageError
+
+if TYPE_CHECKING:
+    from siglum.benchmarks.rows import Row
 
 
-@click.group(short_help="Rate, distortion and speed, over a folder or of the coder.", no_args_is_help=True)
+class BenchGroup(click.Group):
+    """A group whose first word, if it is none of its commands, is a path to be measured."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the command that measures before anything that names no other."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(context, args)
+
+
+anchor_option = click.option(
+    "--anchor", default="jpeg", show_default=True, metavar="NAME", help="What others are compared with."
+)
+
+
+@click.group(cls=BenchGroup, short_help="Rate, distortion and speed, over a folder or of the coder.")
 def bench() -> None:
-    """Measure codecs on data of one's own.
-
-    \b
-    Examples:
-      codec bench image kodak
-      codec bench entropy --quick
-    """  # noqa: D301
+    """Measure codecs on data of one's own."""
 
 
-@bench.command(short_help="Measure picture codecs.", no_args_is_help=True)
-@click.argument("folder")
-@click.option(
-    "-c", "--codecs", default="siglum,jpeg,webp,avif", show_default=True, metavar="NAMES", help="With commas."
+@bench.command(
+    short_help="Measure codecs.",
+    no_args_is_help=True,
+    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder. A "
+    "folder called run, report or entropy is ./run, ./report, ./entropy. "
+    "Exit code: 5 if anything failed, or a codec or metric that was asked for is missing.",
 )
-@click.option("--levels", metavar="LIST", help="Of siglum, 0 to 255.  [default: nine over the range]")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only so many pictures.")
-@click.option("--cache", metavar="FILE", help="Keep what was measured of the other codecs for the next time.")
-@batch.threads_option
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True)
+@click.option("-c", "--codecs", metavar="NAMES", help="With commas.  [default: all that suit the data]")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object a picture and quality on stdout."
+    "-q",
+    "--qualities",
+    multiple=True,
+    metavar="[NAME=]LIST",
+    help="Values of a codec's dial, such as jpeg=40,60,80; without NAME of every codec. May be repeated.",
 )
-def image(
-    folder: str,
-    codecs: str,
-    levels: str | None,
+@click.option("--metrics", metavar="NAMES", help="With commas.  [default: those usual for the data]")
+@click.option("--json", "rows_file", metavar="FILE", help="Write the rows there, one JSON object a line.")
+@click.option("--html", "page", metavar="FILE", help="Write the report, a page that works offline.")
+@click.option("--keep", metavar="DIR", help="Keep streams and decoded items, which the report then shows.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N", help="Processes."
+)
+@click.option(
+    "-T",
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of every codec that can use more than one.",
+)
+@click.option("--quick", is_flag=True, help="Three items and four settings of each codec, in a minute.")
+@anchor_option
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only so many items of each path.")
+@click.option("--resume", is_flag=True, help="Keep the rows that FILE has, measure the others.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+def run(
+    paths: tuple[str, ...],
+    codecs: str | None,
+    qualities: tuple[str, ...],
+    metrics: str | None,
+    rows_file: str | None,
+    page: str | None,
+    keep: str | None,
+    jobs: int,
+    threads: int,
+    quick: bool,
+    anchor: str,
     limit: int | None,
-    cache: str | None,
-    threads: int | None,
-    as_json: bool,
+    resume: bool,
+    force: bool,
 ) -> None:
-    """Encode and decode every picture below FOLDER with each codec; print means, BD-rates and speeds.
+    """Encode and decode every item below PATH with each codec; print means, speeds and BD-rates.
 
-    Rates are those of whole files, PSNR and MS-SSIM are over RGB. The BD-rate is the mean difference in rate
-    at equal quality, from 0.1 to 1.5 bits per pixel.
+    Items are pictures, sound (.wav, .flac) and arrays (.npy, .safetensors). Whole files count. Everything is
+    coded and decoded twice, which must give the same; a time is that of the quicker call, none of which is a
+    codec's first. Several processes slow each other down: for speeds, leave -j at 1.
 
     \b
+    Codecs:  image jpeg jpeg-444 jpeg2000 webp avif avif-s4 jxl heif; opus aac mp3 vorbis; zstd lz4 zfp
+    Metrics: psnr psnr-y ms-ssim ssimulacra2 top1-agreement; si-sdr mel pesq stoi visqol;
+             mse cosine relative-error; package.module:function for one's own
+    \b
     Examples:
-      codec bench image kodak
-      codec bench image kodak -c siglum,jpeg --cache peers.jsonl -T 2
-      codec bench image kodak --json > rows.jsonl
+      codec bench kodak --quick
+      codec bench kodak -c image,jpeg,webp,avif --json rows.jsonl --html report.html --keep kept
+      codec bench kodak -c image,jpeg -q image=20,40,60,80 -q jpeg=10,25,50,75 --metrics psnr,ssimulacra2
+      codec bench kodak --json rows.jsonl --resume
     """  # noqa: D301
-    from siglum.benchmarks import image as benchmark
+    from siglum.benchmarks import harness, summary
     from siglum.benchmarks.machine import describe
 
-    chosen = benchmark.LEVELS if levels is None else _levels(levels)
-    coders = benchmark.choose([name.strip() for name in codecs.split(",") if name.strip()], chosen, threads)
-    click.echo(describe(f"{folder}, RGB, whole files"), err=True)
-    kept = None if cache is None else Path(cache)
-    rows = []
-    for row in benchmark.run(folder, coders, kept, limit, Reporter(as_json).progress):
-        if as_json:
-            print_json(asdict(row))
-        rows.append(row)
-    if not as_json:
-        click.echo(benchmark.report(rows, coders))
+    planned = harness.plan(
+        [Path(path) for path in paths],
+        _names(codecs),
+        _dials(qualities),
+        _names(metrics),
+        limit=limit,
+        quick=quick,
+        threads=threads,
+    )
+    settings = (
+        f"{threads} thread{'s' if threads > 1 else ''} a codec, {jobs} process{'es' if jobs > 1 else ''}"
+    )
+    click.echo(describe(settings), err=True)
+    for name, hint in planned.absent_metrics.items():
+        say(f"metric {name} is left out: {hint}", err=True)
+    with _rows_path(rows_file, resume, force) as path:
+        rows = harness.run(
+            planned,
+            path,
+            shlex.join(["codec", *sys.argv[1:]]),
+            jobs=jobs,
+            keep=None if keep is None else Path(keep),
+            resume=resume,
+            progress=_progress_bar,
+        )
+        if page is not None:
+            _render(path, Path(page), keep, anchor)
+    say(summary.text(rows, anchor))
+    failed = sum(row.item is not None and row.failure is not None for row in rows)
+    if failed:
+        raise CommandFailed(f"{failed} of {len(rows)} measurements failed", SOME_FAILED)
+    # What was not asked for by name may be missing, unless nothing is left.
+    asked = codecs is not None or not planned.tasks
+    missing = len(planned.absent_metrics) + (len(planned.absent) if asked else 0)
+    if missing:
+        raise CommandFailed(f"{missing} of the codecs and metrics asked for are missing", SOME_FAILED)
+
+
+@bench.command(short_help="Make the page of rows.")
+@click.argument("rows", metavar="ROWS")
+@click.option("--html", "page", required=True, metavar="FILE", help="Where to write the report.")
+@click.option("--keep", metavar="DIR", help="Where streams and decoded items were kept.")
+@anchor_option
+def report(rows: str, page: str, keep: str | None, anchor: str) -> None:
+    """Make the report of rows that were measured before, without coding anything.
+
+    \b
+    Example:
+      codec bench report rows.jsonl --html report.html --keep kept
+    """  # noqa: D301
+    _render(Path(rows), Path(page), keep, anchor)
 
 
 @bench.command(short_help="Measure entropy coders.")
@@ -114,12 +210,60 @@ def _progress(line: str) -> None:
         click.echo(line, err=True)
 
 
-def _levels(text: str) -> tuple[int, ...]:
-    from siglum.benchmarks.image import levels_of
+@contextmanager
+def _rows_path(given: str | None, resume: bool, force: bool) -> Iterator[Path]:
+    """Give the file for the rows: the one that was named, or one that is gone afterwards."""
+    if given is None:
+        if resume:
+            raise UsageError("--resume needs the rows of a run before: name them with --json")
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "rows.jsonl"
+        return
+    path = Path(given)
+    if path.exists() and not (resume or force):
+        raise UsageError(f"{path} exists; --resume goes on with it, -f begins anew")
+    yield path
 
-    try:
-        return levels_of(text)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is no list of levels from 0 to 255, such as 32,96,160", param_hint="--levels"
-        ) from error
+
+def _render(rows: Path, page: Path, keep: str | None, anchor: str) -> None:
+    from siglum.benchmarks.report import render
+
+    render(rows, page, keep=None if keep is None else Path(keep), anchor=anchor)
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"{text!r} names nothing")
+    return names
+
+
+def _dials(given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Return the values of dials by codec, "" for those without a name."""
+    dials = {}
+    for text in given:
+        name, _, values = text.rpartition("=")
+        try:
+            dials[name] = tuple(float(value) for value in values.split(","))
+        except ValueError as error:
+            raise UsageError(f"{text!r} is no list of values, such as jpeg=40,60,80") from error
+    return dials
+
+
+def _progress_bar(rows: Iterable[Row], count: int) -> Iterable[Row]:
+    """Pass rows on; on a terminal, with a bar of how many are done."""
+    if sys.stderr is None or not sys.stderr.isatty() or not count:
+        yield from rows
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description}", markup=False)  # names of files are no markup
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=count)
+        for row in rows:
+            progress.update(task, advance=1, description=f"{row.codec} {row.item}")
+            yield row

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from siglum.cli import batch
-from siglum.cli.files import check_distinct, check_outputs, check_writable, open_output, stem_of, target_of
+from siglum.cli.files import (
+    check_distinct,
+    check_outputs,
+    check_writable,
+    is_done,
+    open_output,
+    stem_of,
+    target_of,
+)
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
 from siglum.cli.pictures import decode_picture, limits_of
@@ -22,6 +31,7 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
 @click.command(short_help="Siglum files into pictures.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
+@batch.resume_option
 @batch.recursive_option
 @click.option(
     "--format",
@@ -30,6 +40,7 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
 )
 @batch.engine_option
+@batch.jobs_option
 @batch.threads_option
 @batch.max_pixels_option
 @batch.json_option
@@ -40,9 +51,11 @@ def decode(
     out_dir: str | None,
     force: bool,
     dry_run: bool,
+    resume: bool,
     recursive: bool,
     chosen: str | None,
     engine: str | None,
+    jobs: int,
     threads: int | None,
     max_pixels: int | None,
     as_json: bool,
@@ -67,33 +80,75 @@ def decode(
     check_outputs(sources, output, out_dir, as_json)
     check_distinct(sources, [target_of(source, output, out_dir, stem_of) for source in sources])
     fixed = _fixed_format(output, chosen)
-    written: dict[Path, Input] = {}
+    if jobs > 1:
+        _check_apart(sources, output, out_dir)
+    settings = DecodeSettings(
+        output=output,
+        out_dir=out_dir,
+        fixed=fixed,
+        engine=engine,
+        threads=batch.threads_of_each(threads, jobs),
+        max_pixels=max_pixels,
+        force=force,
+        dry_run=dry_run,
+        resume=resume,
+    )
+    batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
-    def work(source: Input) -> None:
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What the options say about decoding; ``fixed`` is the format that they ask for."""
+
+    output: str | None
+    out_dir: str | None
+    fixed: str | None
+    engine: str | None
+    threads: int | None
+    max_pixels: int | None
+    force: bool
+    dry_run: bool
+    resume: bool
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """What is done with one siglum file; ``written`` is what this process has written."""
+
+    settings: DecodeSettings
+    reporter: Reporter
+    written: dict[Path, Input] = field(default_factory=dict)
+
+    def __call__(self, source: Input) -> None:
+        settings = self.settings
         data = source.read(accept_siglum)
         # The name is known before the work is done, so that nothing is done in vain.
-        before, name = (None, fixed) if fixed is not None else _format_in_header(data, max_pixels)
-        target = _target(source, output, out_dir, name)
+        before, name = None, settings.fixed
+        if name is None:
+            before, name = _format_in_header(data, settings.max_pixels)
+        target = _target(source, settings.output, settings.out_dir, name)
         # Only now, by their formats, is it known that a.sgl and a.jpg.sgl both become a.jpg.
-        other = source if target is None else written.setdefault(target, source)
+        other = source if target is None else self.written.setdefault(target, source)
         if other is not source:
             raise UsageError(f"{other.name} and {source.name} would both be written to {target}")
-        check_writable(source, target, force)
-        if before is not None and not quiet:
+        if settings.resume and is_done(source, target):
+            return
+        check_writable(source, target, settings.force)
+        if before is not None and not self.reporter.quiet:
             complain(f"{source.name}: it is lossless, so it becomes {name} and not {before} again", "note: ")
-        if dry_run:
+        if settings.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(data, threads, max_pixels, engine)
+        picture = decode_picture(data, settings.threads, settings.max_pixels, settings.engine)
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture
 
-        with open_output(target, force) as file:
+        with open_output(target, settings.force) as file:
             write_picture(picture, file, name)
         pixels = picture.width * picture.height
         size = f"{picture.width}x{picture.height} {name}"
-        reporter.close(
+        self.reporter.close(
             f"{source.name}  {format_size(len(data))} -> {size}  {format_speed(pixels, seconds)}",
             {
                 "input": source.name,
@@ -107,7 +162,16 @@ def decode(
             },
         )
 
-    batch.run_batch(sources, work, reporter)
+
+def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) -> None:
+    """Object to files that might become one, such as a.sgl and a.jpg.sgl: processes do not see each other's."""
+    from siglum.codecs.image.picture import SUFFIXES
+
+    def bare(name: str) -> str:
+        stem = stem_of(name)
+        return str(Path(stem).with_suffix("")) if Path(stem).suffix.lower() in SUFFIXES else stem
+
+    check_distinct(sources, [target_of(source, output, out_dir, bare) for source in sources])
 
 
 def _fixed_format(output: str | None, chosen: str | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siglum.cli import batch
-from siglum.cli.files import check_outputs, check_writable, encoded_targets, open_output
+from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done, open_output
 from siglum.cli.inputs import Input, accept_picture, expand
 from siglum.cli.output import Reporter, encoded_line, say
 from siglum.cli.pictures import (
@@ -50,6 +50,7 @@ class EncodeSettings:
 @click.command(short_help="Pictures into siglum files.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
+@batch.resume_option
 @batch.recursive_option
 @click.option("-c", "--codec", metavar="NAME", callback=check_codec, help="The codec; by default by content.")
 @click.option(
@@ -70,6 +71,7 @@ class EncodeSettings:
 @click.option("--keep-metadata", is_flag=True, help="Keep all of EXIF and XMP, not only the orientation.")
 @click.option("--psnr", "measure_psnr", is_flag=True, help="Decode what was written and report its PSNR.")
 @batch.engine_option
+@batch.jobs_option
 @batch.threads_option
 @batch.max_pixels_option
 @batch.json_option
@@ -80,6 +82,7 @@ def encode(
     out_dir: str | None,
     force: bool,
     dry_run: bool,
+    resume: bool,
     recursive: bool,
     codec: str | None,
     quality: float | None,
@@ -90,6 +93,7 @@ def encode(
     keep_metadata: bool,
     measure_psnr: bool,
     engine: str | None,
+    jobs: int,
     threads: int | None,
     max_pixels: int | None,
     as_json: bool,
@@ -105,6 +109,7 @@ def encode(
     Examples:
       codec encode photo.png
       codec encode -q 80 *.jpg --out-dir small
+      codec encode -r photos --out-dir small -j 4 --resume
       codec encode photo.png -o photo.sgl -f --target size=20kB
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
     """  # noqa: D301
@@ -116,7 +121,7 @@ def encode(
         lossless=lossless,
         model=model,
         engine=engine,
-        threads=threads,
+        threads=batch.threads_of_each(threads, jobs),
         keep_metadata=keep_metadata,
         measure_psnr=measure_psnr,
         max_pixels=max_pixels,
@@ -124,15 +129,30 @@ def encode(
     sources = expand(inputs, recursive, accept_picture)
     check_outputs(sources, output, out_dir, as_json)
     targets = encoded_targets(sources, output, out_dir)
+    work = _Encode(targets, settings, force, dry_run, resume, reporter)
+    batch.run_batch(sources, work, reporter, jobs)
 
-    def work(source: Input) -> None:
-        check_writable(source, targets[source], force)
-        if dry_run:
-            say(f"{source.name} -> {targets[source] or 'standard output'}", err=True)
+
+@dataclass(frozen=True)
+class _Encode:
+    """What is done with one picture."""
+
+    targets: dict[Input, Path | None]
+    settings: EncodeSettings
+    force: bool
+    dry_run: bool
+    resume: bool
+    reporter: Reporter
+
+    def __call__(self, source: Input) -> None:
+        target = self.targets[source]
+        if self.resume and is_done(source, target):
             return
-        _encode_one(source, targets[source], settings, force, reporter)
-
-    batch.run_batch(sources, work, reporter)
+        check_writable(source, target, self.force)
+        if self.dry_run:
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
+        _encode_one(source, target, self.settings, self.force, self.reporter)
 
 
 def _one_goal(

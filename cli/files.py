@@ -156,6 +156,13 @@ def check_writable(source: Input, target: Path | None, force: bool) -> None:
         raise OutputExists(f"{target} exists; -f overwrites it")
 
 
+def is_done(source: Input, target: Path | None) -> bool:
+    """Whether the output of an input is there already, and no older; what is there was written whole."""
+    if source.path is None or target is None or not target.is_file():
+        return False
+    return target.stat().st_mtime_ns >= source.path.stat().st_mtime_ns
+
+
 @contextmanager
 def open_output(target: Path | None, force: bool = False) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when it was written completely.

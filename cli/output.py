@@ -73,9 +73,9 @@ class Reporter:
             warnings.showwarning = show
             yield
 
-    def progress(self, items: list[Item]) -> Iterable[Item]:
-        """Go through the items with a bar, when there are several and standard error is a terminal."""
-        if self.quiet or len(items) < 2 or sys.stderr is None or not sys.stderr.isatty():
+    def progress(self, items: Iterable[Item], count: int) -> Iterable[Item]:
+        """Go through so many items with a bar, when they are several and standard error is a terminal."""
+        if self.quiet or count < 2 or sys.stderr is None or not sys.stderr.isatty():
             yield from items
             return
         from rich.console import Console
@@ -83,7 +83,7 @@ class Reporter:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            yield from progress.track(items, description="files")
+            yield from progress.track(items, total=count, description="files")
 
 
 def print_json(record: dict[str, Any]) -> None:

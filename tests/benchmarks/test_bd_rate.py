@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.benchmarks import bd_rate as module
-from siglum.benchmarks.bd_rate import Curve, bd_rate, bootstrap, compare_curves
+from siglum.benchmarks.bd_rate import Curve, bd_rate, bootstrap, compare_curves, compare_qualities
+from siglum.benchmarks.interpolate import Method
 from siglum.errors import UsageError
 
 RATES = np.array([0.1, 0.2, 0.45, 0.8, 1.5])
@@ -52,7 +54,7 @@ def test_the_range_of_rates_cuts_both_curves_between_their_points() -> None:
 
 
 def test_curves_that_overlap_too_little_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"27\.00 to 38\.00 dB and 47\.00 to 58\.00 dB: an overlap of 0 %"):
+    with pytest.raises(UsageError, match=r"27\.00 to 38\.00 and 47\.00 to 58\.00: an overlap of 0 %"):
         compare_curves(RATES, QUALITIES, RATES, QUALITIES + 20)
     with pytest.raises(UsageError, match="overlap of 36 %, and a BD-rate needs 50 %"):
         compare_curves(RATES, QUALITIES, RATES, QUALITIES + 7)
@@ -89,18 +91,49 @@ def test_a_curve_goes_through_its_points_and_grows(x: np.ndarray, y: np.ndarray)
     assert (np.diff(curve(np.linspace(x[0], x[-1], 300))) >= -1e-12).all()
 
 
-def test_agrees_with_another_implementation() -> None:
+@pytest.mark.parametrize("method", ["pchip", "akima"])
+def test_agrees_with_another_implementation(method: Method) -> None:
     bjontegaard = pytest.importorskip("bjontegaard")
     rng = np.random.default_rng(4)
+    options = {"method": method, "require_matching_points": False, "min_overlap": 0}
     for _ in range(20):
         curves = []
-        for count in rng.integers(4, 9, 2):
+        for count in rng.integers(3, 9, 2):
             curves += [
                 np.exp(np.cumsum(rng.uniform(0.2, 0.6, count)) - 2),
                 26 + np.cumsum(rng.uniform(1, 3, count)),
             ]
-        expected = bjontegaard.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0)
-        assert compare_curves(*curves, least_overlap=0.01).percent == pytest.approx(expected, abs=1e-6)
+        expected = bjontegaard.bd_rate(*curves, **options)
+        found = compare_curves(*curves, least_overlap=0.01, method=method)
+        assert found.percent == pytest.approx(expected, abs=1e-6)
+        gain = compare_qualities(*curves, least_overlap=0.01, method=method)
+        assert gain.difference == pytest.approx(bjontegaard.bd_psnr(*curves, **options), abs=1e-6)
+
+
+def test_a_gain_in_quality_is_its_own_difference() -> None:
+    gain = compare_qualities(RATES, QUALITIES, RATES, QUALITIES + 0.7)
+    assert gain.difference == pytest.approx(0.7)
+    assert (gain.overlap, gain.low, gain.high) == pytest.approx((1.0, 0.1, 1.5))
+    assert gain.crossings == ()
+    with pytest.raises(UsageError, match="an overlap of 0 %, and a BD-quality needs 50 %"):
+        compare_qualities(RATES, QUALITIES, RATES * 100, QUALITIES)
+
+
+def test_curves_that_cross_say_where() -> None:
+    x = np.linspace(0, 2, 5)
+    crossing = compare_curves(np.exp(x), x, np.exp(2 * x - 1), x)  # log rates x and 2 x - 1
+    assert crossing.crossings == pytest.approx((1.0,), abs=0.01)
+    assert compare_qualities(np.exp(x), x, np.exp(x), 1.5 * x - 0.5).crossings == pytest.approx(
+        (math.e,), rel=0.01
+    )
+    assert compare_curves(RATES, QUALITIES, 0.9 * RATES, QUALITIES).crossings == ()
+    assert compare_curves(RATES, QUALITIES, RATES, QUALITIES).crossings == ()
+
+
+def test_two_points_are_no_basis_for_a_comparison() -> None:
+    for compared in (compare_curves, compare_qualities):
+        with pytest.raises(UsageError, match="a curve of 2 points is no basis"):
+            compared(RATES, QUALITIES, RATES[:2], QUALITIES[:2])
 
 
 def test_bootstrap_of_a_mean_is_as_wide_as_theory_says() -> None:

@@ -147,7 +147,9 @@ VERBS = [
 ]
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS, "models add", "models show", "train image", "bench image"])
+@pytest.mark.parametrize(
+    "verb", ["", *VERBS, "models add", "models show", "train image", "bench report", "bench entropy"]
+)
 def test_every_help_has_an_example(codec, verb: str) -> None:
     result = codec(*verb.split(), "--help")
     assert result.exit_code == 0 and "Example" in result.stdout
@@ -166,21 +168,6 @@ def test_without_arguments_the_help_is_shown(codec, verb: list[str]) -> None:
     result = codec(*verb)
     # Its lines are as they were; click 8.1 ends with 0 and prints it on standard output.
     assert result.exit_code in (0, 2) and result.output == codec(*verb, "--help").stdout
-
-
-def test_bench_prints_a_table(codec, photo: Path) -> None:
-    result = codec("bench", "image", photo.parent, "-c", "jpeg,webp")
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert lines[0] == "1 picture" and lines[-1].startswith("BD-rate of webp against jpeg: PSNR ")
-    records = [
-        json.loads(line)
-        for line in codec("bench", "image", photo.parent, "-c", "jpeg", "--json").stdout.splitlines()
-    ]
-    assert [record["quality"] for record in records] == [5, 10, 15, 25, 50, 75, 90]
-    assert codec("bench", "image", photo.parent, "-q", "high").exit_code == 2
-    assert codec("bench", "image", photo.parent / "absent").exit_code == 1
-    assert codec("bench", "image", photo.parent / "absent").stderr.endswith("absent is not a folder\n")
 
 
 def test_train_refuses_what_cannot_work(codec, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -243,3 +244,60 @@ def test_colour_only_on_a_terminal_that_wants_it(process, photo: Path) -> None:
 
     assert b"\x1b[" in stderr_of({}) and b"\x1b[" not in stderr_of({"NO_COLOR": "1"})
     assert b"\x1b[" not in process("decode", photo).stderr
+
+
+def test_several_processes_share_a_batch(process, photo: Path) -> None:
+    album, out = photo.parent / "album", photo.parent / "out"
+    album.mkdir()
+    for i in range(4):
+        (album / f"{i}.png").write_bytes(photo.read_bytes())
+    (album / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(4))
+    encode = ("encode", "-r", album, "--out-dir", out, "-j", "2", "--json")
+    result = process(*encode)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted(Path(record["output"]).name for record in records) == [f"{i}.sgl" for i in range(4)]
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == 5 and lines[1:] == ["codec: 1 of 5 files failed"]
+    assert lines[0].startswith(f"codec: {album / 'cut.png'}: ")
+    # What is done is not done again, what has changed is.
+    (album / "cut.png").unlink()
+    os.utime(album / "3.png", (2e9, 2e9))
+    assert process(*encode).returncode == 5
+    resumed = process(*encode, "--resume", "-f")
+    assert resumed.returncode == 0
+    assert [Path(json.loads(line)["output"]).name for line in resumed.stdout.splitlines()] == ["3.sgl"]
+    decoded = process("decode", "-r", out, "--out-dir", photo.parent / "back", "-j", "2", "--json")
+    assert decoded.returncode == 0
+    assert names_in(photo.parent / "back") == [f"{i}.png" for i in range(4)]
+    (out / "1.png.sgl").write_bytes((out / "1.sgl").read_bytes())
+    assert_one_line(process("decode", "-r", out, "--out-dir", "x", "-j", "2"), 2, "would both be written to")
+
+
+def test_ending_several_processes_leaves_nothing_behind(process, photo: Path) -> None:
+    other = photo.with_name("other.png")
+    other.write_bytes(photo.read_bytes())
+    assert process("encode", photo, other).returncode == 0
+    site = photo.parent / "site" / "sitecustomize.py"
+    site.write_text(
+        site.read_text()
+        + "import os, time, siglum.codecs.image.picture as picture\n"
+        + "def wait(*_, **__):\n    os.write(1, b'writing\\n')\n    time.sleep(30)\n"
+        + "picture.write_picture = wait\n"
+    )
+    files = [str(path.with_suffix(".sgl")) for path in (photo, other)]
+    child = subprocess.Popen(
+        [str(Path(sys.executable).with_name("codec")), "decode", *files, "-f", "-j", "2"],
+        env=environment_of(photo),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+    with child:
+        assert child.stdout is not None
+        assert [child.stdout.readline() for _ in files] == ["writing\n"] * 2
+        assert sum(name.endswith(".part") for name in names_in(photo.parent)) == 2
+        child.terminate()
+        child.communicate(timeout=20)
+    assert child.returncode == 143
+    assert names_in(photo.parent) == ["other.png", "other.sgl", "photo.png", "photo.sgl"]

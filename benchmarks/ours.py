@@ -1,0 +1,72 @@
+"""Siglum's own codecs as the benchmarks see them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from siglum.benchmarks.coder import Coder, Dial, MissingPeer
+from siglum.benchmarks.machine import commit
+from siglum.benchmarks.peers import Pixels
+from siglum.errors import UnknownModel
+
+MODEL = "small"
+
+
+def image(name: str, threads: int) -> Coder:
+    """The lossy `image` codec; its dial is the quality, 0 to 100."""
+    from siglum.codecs.image.codec import ImageCodec, level_of_quality
+    from siglum.codecs.image.weights import load_by_name
+
+    try:
+        weights = load_by_name(MODEL).id.hex()
+    except UnknownModel as error:
+        raise MissingPeer(f"{name}: {error}") from error
+
+    def codec(dial: Dial) -> ImageCodec:
+        return ImageCodec(quality=dial or 0.0, threads=threads, lossless=False, model=MODEL)
+
+    def decode(data: bytes) -> Pixels:
+        return codec(None).decode(data).pixels
+
+    def settings(dial: Dial) -> dict[str, Any]:
+        level = level_of_quality(dial or 0.0)
+        return {"quality": dial, "level": level, "model": MODEL, "weights": weights, "engine": "native"}
+
+    def health(pixels: Pixels, dial: Dial) -> dict[str, float]:
+        from siglum.codecs.image import lossy, windows
+        from siglum.entropy.gaussian import gaussian_tables
+        from siglum.kernels import latents
+
+        model, level, bank = load_by_name(MODEL), level_of_quality(dial or 0.0), gaussian_tables()
+        y = windows.analyse(model.engine("native"), model.preset, pixels, level, threads)
+        ideal, actual = 0.0, 0
+        for rows, columns in lossy.tiles(*pixels.shape[:2]):
+            z, _, index, symbols = lossy.choose_symbols(model, y[rows, columns], level, threads)
+            tables = model.prior.hyper_tables(level)
+            ideal += bank.bits(z.astype(np.int32), np.broadcast_to(tables, (*z.shape[:2], tables.size)))
+            ideal += bank.bits(*latents.gather(symbols, index, model.skip))
+            actual += 8 * len(lossy.encode_symbols(model, z, symbols, index, level))
+        return {"ideal_bits": ideal, "actual_bits": float(actual)}
+
+    return Coder(
+        name,
+        "image",
+        ".sgl",
+        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
+        quick=(12.5, 37.5, 62.5, 87.5),
+        version=_version(),
+        encode=lambda pixels, dial: codec(dial).encode(pixels),
+        decode=decode,
+        settings=settings,
+        threads=threads,
+        health=health,
+    )
+
+
+def _version() -> str:
+    """Return the version, of sources under git with their commit: rows of others are not taken over."""
+    at = commit()
+    return f"siglum {version('siglum')}" + ("" if at is None else f" at {at[:8]}{'+' * at.endswith('+')}")
