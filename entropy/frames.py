@@ -33,7 +33,8 @@ from siglum.errors import (
 )
 from siglum.kernels import dispatch
 
-CHUNK = 2**19  # symbols, where there are enough: the states then cost 0.05 % at 4 bits a symbol, 0.4 % at half a bit
+# where there are enough symbols: the states then cost 0.05 % at 4 bits a symbol, 0.4 % at half a bit
+CHUNK = 2**19
 MAX_SYMBOLS = 2**28
 
 
