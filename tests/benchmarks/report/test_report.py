@@ -326,7 +326,7 @@ def test_published_curves_are_for_the_whole_of_kodak_and_marked(
     monkeypatch.setattr("siglum.benchmarks.report.published.KODAK", file)
     rows = make_images(24, [("image", 0.6, 1, 1), ("jpeg", 1.0, 1, 1)], 4)
     html = page(rows)
-    assert html.count("published, not run here") > 4
+    assert html.count("published, not run here") >= 2 and html.count("dB, published<") > 3
     assert "published, not run here" not in page(rows, published=False)
 
 
