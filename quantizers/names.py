@@ -1,0 +1,40 @@
+"""What is found by name: structures, ways of learning a codebook, gradient estimators. No torch here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from siglum.registry import Registry
+
+if TYPE_CHECKING:
+    from siglum.quantizers.base import Quantizer
+    from siglum.quantizers.codebook import Codebook
+
+_HERE = "siglum.quantizers"
+
+QUANTIZERS: Registry[Quantizer] = Registry(
+    "quantizer",
+    _HERE,
+    {
+        "vector": f"{_HERE}.vector",
+    },
+)
+"""Structures, made by their settings."""
+
+CODEBOOKS: Registry[Codebook] = Registry(
+    "kind of codebook",
+    "siglum.codebooks",
+    {
+        "gradient": f"{_HERE}.codebook",
+    },
+)
+"""Kinds of codebooks, made as ``kind(size, dim, **settings)``."""
+
+ESTIMATORS: Registry[Any] = Registry(
+    "gradient estimator",
+    None,
+    {
+        "straight-through": f"{_HERE}.estimators",
+    },
+)
+"""Functions ``(x, values) -> values`` that differ in their gradients alone."""
