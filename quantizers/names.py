@@ -16,6 +16,10 @@ QUANTIZERS: Registry[Quantizer] = Registry(
     "quantizer",
     _HERE,
     {
+        "additive": f"{_HERE}.additive",
+        "group-residual": f"{_HERE}.group_residual",
+        "product": f"{_HERE}.product",
+        "residual": f"{_HERE}.residual",
         "vector": f"{_HERE}.vector",
     },
 )
