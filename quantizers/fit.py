@@ -32,8 +32,8 @@ def fit_chain(
 ) -> None:
     """Set the codewords of a chain's codebooks from vectors (N, d).
 
-    Each stage is k-means on what all partial solutions of a beam search leave over (as in faiss). Then, ``rounds`` times,
-    all codebooks are solved for together, by least squares on the codes of a new beam search; what was best is kept.
+    Each stage is k-means on what all partial solutions of a beam search leave over (as in faiss). Then, ``rounds``
+    times, all codebooks are solved for together, by least squares on the codes of a new search; the best are kept.
     """
     state = Partial.of(x)
     for stage, book in enumerate(books):
