@@ -35,7 +35,15 @@ CODEBOOKS: Registry[Codebook] = Registry(
     "kind of codebook",
     "siglum.codebooks",
     {
+        "bridge": f"{_HERE}.codebooks.bridge",
+        "ema": f"{_HERE}.codebooks.ema",
+        "entropy-constrained": f"{_HERE}.codebooks.rate",
+        "frozen": f"{_HERE}.codebooks.linear",
         "gradient": f"{_HERE}.codebook",
+        "gumbel": f"{_HERE}.codebooks.soft",
+        "ibq": f"{_HERE}.codebooks.soft",
+        "penalised": f"{_HERE}.codebooks.penalised",
+        "simvq": f"{_HERE}.codebooks.linear",
     },
 )
 """Kinds of codebooks, made as ``kind(size, dim, **settings)``."""
@@ -44,6 +52,9 @@ ESTIMATORS: Registry[Any] = Registry(
     "gradient estimator",
     None,
     {
+        "codebook": f"{_HERE}.estimators",
+        "diveq": f"{_HERE}.estimators",
+        "rotation": f"{_HERE}.estimators",
         "straight-through": f"{_HERE}.estimators",
     },
 )
