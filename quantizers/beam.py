@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ _ROWS = 2**14  # partial solutions held at a time
 
 def greedy(x: Tensor, books: Sequence[Codebook]) -> Tensor:
     """Each codebook codes what the ones before left over: (N, D) -> (N, S)."""
+    if all(book.plain() for book in books):
+        return lookup.residual(x, [book.vectors() for book in books])
     codes = []
     for i, book in enumerate(books):
         codes.append(book.lookup(x))
@@ -49,28 +52,45 @@ def cost(x: Tensor, books: Sequence[Codebook], codes: Tensor) -> Tensor:
     return (x - values).double().square().sum(1) + extra
 
 
-def _search(x: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
-    n, dim = x.shape
-    rest = x[:, None]  # (N, B, D): what each partial solution leaves over
-    paid = torch.zeros(n, 1, device=x.device)  # biases of each partial solution
-    paths = torch.zeros(n, 1, 0, dtype=torch.long, device=x.device)
-    for book in books:
-        width, count = rest.shape[1], min(beam, book.size)
-        flat = rest.reshape(-1, dim)
+class Partial(NamedTuple):
+    """Partial solutions of a batch: what each leaves over (N, B, D), its biases (N, B) and codes (N, B, S')."""
+
+    rest: Tensor
+    paid: Tensor
+    paths: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> Partial:
+        """One empty solution a vector."""
+        return cls(
+            x[:, None], x.new_zeros(len(x), 1), torch.zeros(len(x), 1, 0, dtype=torch.long, device=x.device)
+        )
+
+    def expand(self, book: Codebook, beam: int) -> Partial:
+        """The best ``beam`` of all solutions with one code more."""
+        n, width, dim = self.rest.shape
+        flat, count = self.rest.reshape(-1, dim), min(beam, book.size)
         values, bias = book.vectors(), book.bias()
-        index, costs = lookup.top(book.project(flat), book.keys(), count, bias)
-        if book.keys() is not values:
+        keys = book.keys()
+        index, costs = lookup.top(book.project(flat), keys, count, bias)
+        if type(book).keys is not Codebook.keys:
             # A smaller space proposes, the space of the vectors decides.
             costs = (flat[:, None] - values[index]).square().sum(2)
             costs = costs if bias is None else costs + bias[index]
-        total = (costs.reshape(n, width, count) + paid[:, :, None]).reshape(n, -1)
+        total = (costs.reshape(n, width, count) + self.paid[:, :, None]).reshape(n, -1)
         best = total.topk(min(beam, total.shape[1]), largest=False).indices
         parent, code = best // count, index.reshape(n, -1).gather(1, best)
-        rest = rest.gather(1, parent[:, :, None].expand(-1, -1, dim)) - values[code]
-        paths = paths.gather(1, parent[:, :, None].expand(-1, -1, paths.shape[2]))
-        paths = torch.cat([paths, code[:, :, None]], 2)
-        paid = paid.gather(1, parent)
+        rest = self.rest.gather(1, parent[:, :, None].expand(-1, -1, dim)) - values[code]
+        paths = self.paths.gather(1, parent[:, :, None].expand(-1, -1, self.paths.shape[2]))
+        paid = self.paid.gather(1, parent)
         if bias is not None:
             paid = paid + bias[code]
-    final = rest.square().sum(2) + paid
-    return paths[torch.arange(n, device=x.device), final.argmin(1)]
+        return Partial(rest, paid, torch.cat([paths, code[:, :, None]], 2))
+
+
+def _search(x: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
+    state = Partial.of(x)
+    for book in books:
+        state = state.expand(book, beam)
+    final = state.rest.square().sum(2) + state.paid
+    return state.paths[torch.arange(len(x), device=x.device), final.argmin(1)]

@@ -51,6 +51,12 @@ class Codebook(nn.Module):
         """What is added to the squared distances in assignment, (K,), such as lambda times bits; or None."""
         return None
 
+    def plain(self) -> bool:
+        """Whether `lookup` is the search for the nearest of `vectors`, so that stages may be fused."""
+        kind = type(self)
+        changed = (kind.project, kind.keys, kind.lookup) != (Codebook.project, Codebook.keys, Codebook.lookup)
+        return not changed and self.bias() is None
+
     @torch.no_grad()
     def lookup(self, x: Tensor) -> Tensor:
         """Index of the nearest codeword by ``|project(x) - keys|^2 + bias``: (N, D) -> int64 (N,)."""

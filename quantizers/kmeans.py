@@ -51,10 +51,46 @@ def kmeans(
     return centroids
 
 
+@torch.no_grad()
+def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25, seed: int = 0) -> Tensor:
+    """Codewords (K, D) like `kmeans`, found in a growing number of principal components.
+
+    Few components first leave fewer local minima, as in faiss's progressive-dimension clustering; best for
+    residuals, which have no clusters that seeds could find.
+
+    Parameters
+    ----------
+    x, count, seed
+        As for `kmeans`.
+    steps
+        Numbers of components tried, in equal ratios up to D.
+    iterations
+        Of the last step; the others have half.
+    """
+    checks.enough(x, count)
+    generator = torch.Generator().manual_seed(seed)
+    if len(x) > _PER_CODEWORD * count:
+        x = x[torch.randperm(len(x), generator=generator)[: _PER_CODEWORD * count].to(x.device)]
+    dim = x.shape[1]
+    centre = x.mean(0)
+    axes = torch.linalg.eigh((x - centre).T @ (x - centre))[1].flip(1)
+    y = ((x - centre) @ axes).contiguous()
+    numbers = sorted({round(dim ** ((step + 1) / steps)) for step in range(steps)})
+    first = y[torch.randperm(len(y), generator=generator)[:count].to(y.device)]
+    centroids = first[:, : numbers[0]].contiguous()
+    for number in numbers:
+        grown = torch.zeros(count, number, device=x.device)
+        grown[:, : centroids.shape[1]] = centroids
+        rounds = iterations if number == dim else (iterations + 1) // 2
+        part = y[:, :number].contiguous()
+        centroids = kmeans(part, count, iterations=rounds, seed=seed, centroids=grown)
+    return centroids @ axes.T + centre
+
+
 def means(x: Tensor, indices: Tensor, centroids: Tensor) -> Tensor:
     """Mean vector of each codeword's vectors; codewords without any stay."""
-    counts = torch.bincount(indices, minlength=len(centroids)).to(x.dtype)[:, None]
-    sums = torch.zeros_like(centroids).index_add_(0, indices, x)
+    counts, sums = lookup.accumulate(x, indices, len(centroids))
+    counts = counts[:, None].to(x.dtype)
     return torch.where(counts > 0, sums / counts.clamp(min=1), centroids)
 
 

@@ -16,6 +16,16 @@ QUANTIZERS: Registry[Quantizer] = Registry(
     "quantizer",
     _HERE,
     {
+        "additive": f"{_HERE}.additive",
+        "cascade": f"{_HERE}.cascade",
+        "finite": f"{_HERE}.finite",
+        "group-residual": f"{_HERE}.group_residual",
+        "lattice": f"{_HERE}.lattice",
+        "lookup-free": f"{_HERE}.binary",
+        "product": f"{_HERE}.product",
+        "residual": f"{_HERE}.residual",
+        "scalar": f"{_HERE}.scalar",
+        "spherical": f"{_HERE}.binary",
         "vector": f"{_HERE}.vector",
     },
 )

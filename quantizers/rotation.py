@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from siglum.quantizers import checks
+from siglum.quantizers import checks, lookup
+from siglum.quantizers.kmeans import kmeans
 
 STARTS = ("pca", "random", "opq")
 
@@ -77,7 +78,7 @@ def balanced(x: Tensor, groups: int) -> Tensor:
         group = min(free, key=lambda g: products[g])
         members[group].append(axis)
         products[group] += float(logs[axis])
-    return axes[:, torch.tensor(sum(members, [])).to(axes.device)].float()
+    return axes[:, torch.tensor([axis for group in members for axis in group]).to(axes.device)].float()
 
 
 def random_rotation(dim: int, seed: int = 0) -> Tensor:
@@ -85,6 +86,29 @@ def random_rotation(dim: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).float()
+
+
+def optimised(x: Tensor, matrix: Tensor, groups: int, codewords: int, rounds: int = 20) -> Tensor:
+    """OPQ: rotation and codebooks of a split optimised in turns, from a rotation (D, D); Ge et al., 2013.
+
+    Parameters
+    ----------
+    x : float32 (N, D)
+        Centred.
+    """
+    checks.enough(x, codewords)
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: 64 * codewords].to(x.device)]
+    books: list[Tensor | None] = [None] * groups
+    for _ in range(rounds):
+        values = []
+        for group, part in enumerate((x @ matrix).chunk(groups, 1)):
+            part = part.contiguous()
+            first = books[group] is None
+            book = kmeans(part, codewords, iterations=10 if first else 2, centroids=books[group])
+            books[group] = book
+            values.append(book[lookup.search(part, book)])
+        matrix = procrustes(x, torch.cat(values, 1))
+    return matrix
 
 
 def procrustes(x: Tensor, values: Tensor) -> Tensor:

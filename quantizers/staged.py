@@ -16,8 +16,9 @@ from siglum.quantizers import beam as beams
 from siglum.quantizers import checks
 from siglum.quantizers.base import Quantizer
 from siglum.quantizers.codebook import Codebook, Spec, make_codebook
+from siglum.quantizers.fit import fit_chain
 from siglum.quantizers.names import ESTIMATORS
-from siglum.quantizers.rotation import STARTS, Rotation, balanced, random_rotation
+from siglum.quantizers.rotation import STARTS, Rotation, balanced, optimised, random_rotation
 
 if TYPE_CHECKING:
     from siglum.quantizers.tables import Tables
@@ -32,8 +33,8 @@ class Staged(Quantizer):
         Components, a multiple of the chains.
     chains
         Slices.
-    layers
-        Codewords of each layer; every chain has one codebook a layer.
+    sizes
+        Codewords of each code, layer by layer; every chain has one codebook a layer.
     codebook
         Kind of the codebooks: a name in `siglum.quantizers.CODEBOOKS`, or a mapping of "kind" and settings.
     estimator
@@ -54,7 +55,7 @@ class Staged(Quantizer):
         self,
         dim: int,
         chains: int,
-        layers: Sequence[int],
+        sizes: Sequence[int],
         *,
         codebook: Spec = "gradient",
         estimator: str = "straight-through",
@@ -67,13 +68,11 @@ class Staged(Quantizer):
         checks.integer(chains, 1, dim, "groups")
         if dim % chains:
             raise ValueError(f"dim is {dim}, wanted a multiple of the {chains} groups")
-        if not layers:
-            raise ValueError("stages is 0, wanted at least 1")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout!r}, wanted a probability from 0 to 1")
         if rotation is not None and rotation not in STARTS:
             raise ValueError(f"rotation is {rotation!r}, wanted None or one of {', '.join(STARTS)}")
-        super().__init__(dim, tuple(size for size in layers for _ in range(chains)), settings)
+        super().__init__(dim, tuple(sizes), settings)
         self.step, self.width = chains, dim // chains
         self.beam = checks.integer(beam, 1, None, "beam")
         self.dropout, self.estimator = dropout, estimator
@@ -175,13 +174,52 @@ class Staged(Quantizer):
                 book.start(rest)
                 rest = rest - book.vectors()[book.lookup(rest)]
 
+    def fit(self, x: Tensor, *, beam: int = 8, iterations: int = 25, rounds: int = 4) -> None:
+        """Set rotation and codebooks from data without gradients, better than `start` and slower.
+
+        Stage by stage on what a beam search leaves over, then all codebooks of a chain by least squares.
+
+        Parameters
+        ----------
+        x : float (..., D)
+            Training vectors; 50 or more a codeword are advisable.
+        beam
+            Partial solutions of the searches, best the number used in encoding afterwards.
+        iterations
+            Of k-means.
+        rounds
+            Searches and solutions after that.
+
+        Raises
+        ------
+        ValueError
+            As `start`, or if codewords of this kind of codebook cannot be set.
+        """
+        x = checks.vectors(x, self.dim).detach().reshape(-1, self.dim)
+        checks.integer(beam, 1, None, "beam")
+        with torch.no_grad():
+            self._start_rotation(x)
+            y = self.rotate(x)
+            for part, members in self.chains():
+                books = [self.codebooks[stage] for stage in members]
+                self._fit_chain(y[:, part].contiguous(), books, beam, iterations, rounds)
+
+    def _fit_chain(
+        self, y: Tensor, books: Sequence[Codebook], beam: int, iterations: int, rounds: int
+    ) -> None:
+        fit_chain(y, books, self._code_chain, beam=beam, iterations=iterations, rounds=rounds)
+
     def _start_rotation(self, x: Tensor) -> None:
         if self.rotation is None:
             return
+        centre = x.mean(0)
         if self._rotation_start == "random":
-            self.rotation.assign(random_rotation(self.dim).to(x.device), x.mean(0))
+            matrix = random_rotation(self.dim).to(x.device)
         else:
-            self.rotation.assign(balanced(x, self.step), x.mean(0))
+            matrix = balanced(x, self.step)
+        if self._rotation_start == "opq":
+            matrix = optimised(x - centre, matrix, self.step, max(self.sizes[: self.step]))
+        self.rotation.assign(matrix, centre)
 
     def export(self) -> Tables:
         """Plain tables: codewords with everything that makes them folded in."""
