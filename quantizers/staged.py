@@ -65,6 +65,7 @@ class Staged(Quantizer):
         learned: bool = False,
         settings: dict[str, Any],
     ) -> None:
+        checks.integer(dim, 1, None, "dim")
         checks.integer(chains, 1, dim, "groups")
         if dim % chains:
             raise ValueError(f"dim is {dim}, wanted a multiple of the {chains} groups")
