@@ -264,7 +264,7 @@ def gumbel(
         others = first + waits / logs.exp().clamp_min(
             1e-30
         )  # the others come after the first, without memory
-        noise = -others.scatter(-1, indices[:, None], first).log() - logs
+        noise = (-others.scatter(-1, indices[:, None], first).log() - logs).to(logs.dtype)
     return _through((logs + noise).softmax(-1), indices, vectors)
 
 
