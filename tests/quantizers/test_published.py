@@ -56,20 +56,15 @@ def test_the_best_scalar_codebooks_of_a_gaussian() -> None:
     x = normal(40_000, 1)
     for levels, distortion in ((4, 0.1175), (8, 0.03454)):
         quantizer = quantizers.get("vector", dim=1, codewords=levels)
-        quantizer.fit(x, iterations=100)
+        quantizer.fit(x, iterations=200)
         assert abs(error(quantizer, x) / distortion - 1) < 0.03
 
 
 def test_vectors_gain_over_scalars() -> None:
-    """2 bits a component of a normal source: scalars leave 0.1175 (9.3 dB); vectors of 4 about 10.0 dB.
-
-    Fischer, A Pyramid Vector Quantizer, 1986, table II gives 9.69 dB to full-search vector quantization in two
-    dimensions; the bound is 12.04 dB.
-    """
-    x = normal(30_000, 2)
+    """2 bits a component of a normal source: the best scalars leave 0.1175, 9.30 dB (Max, 1960); pairs leave less."""
     quantizer = quantizers.get("vector", dim=2, codewords=16)
-    quantizer.fit(x, iterations=60)
-    assert abs(-10 * math.log10(error(quantizer, normal(30_000, 2, 1))) - 9.69) < 0.1
+    quantizer.fit(normal(30_000, 2), iterations=60)
+    assert 9.5 < -10 * math.log10(error(quantizer, normal(30_000, 2, 1))) < 9.8
 
 
 def test_entropy_of_a_uniform_quantizer_at_high_rate() -> None:
@@ -85,34 +80,29 @@ def test_entropy_of_a_uniform_quantizer_at_high_rate() -> None:
 
 
 def test_rate_distortion_optimised_quantization() -> None:
-    """Thresholds by rate reach the optimum of entropy-coded scalars: 0.1 bit from Shannon's bound at 1 bit.
+    """Farvardin and Modestino, 1984: entropy-coded optimum scalars of a Gaussian source have 4.64 dB at 1 bit.
 
-    Farvardin and Modestino, 1984: an optimum entropy-coded scalar quantizer of a Gaussian source has 4.64 dB at
-    1 bit; a uniform one has 4.4 dB or less with rounding.
+    (Shannon's bound: 6.02.) Thresholds by rate, on uniform steps with values at the means of their cells, come within 0.1 dB.
     """
     x = normal(200_000, 1)
 
-    def curve(trade: float, step: float) -> tuple[float, float]:
-        quantizer = quantizers.get("scalar", dim=1, step=step, limit=12)
-        for _ in range(12 if trade else 1):
-            result = quantizer(x)
-            counts = result.usage.counts(0).double()
-            bits = -((counts + 0.01) / (counts + 0.01).sum()).log2()
-            quantizer.optimise(bits, trade)
+    def curve(trade: float) -> tuple[float, float]:
+        quantizer = quantizers.get("scalar", dim=1, step=1.6, limit=12)
+        for _ in range(12):
+            counts = quantizer(x).usage.counts(0).double() + 0.01
+            quantizer.optimise(-(counts / counts.sum()).log2(), trade)
         result = quantizer(x)
-        # Values at the means of their cells, as the optimum has.
         codes = result.codes[:, 0]
         sums = torch.zeros(25).index_add_(0, codes, x[:, 0])
         means = sums / torch.bincount(codes, minlength=25).clamp(min=1)
-        return result.usage.entropy[0], float((means[codes] - x[:, 0]).square().mean())
+        distortion = float((means[codes] - x[:, 0]).square().mean())
+        return result.usage.entropy[0], -10 * math.log10(distortion)
 
-    def gain(rate: float, distortion: float) -> float:
-        return 6.0206 * rate + 10 * math.log10(distortion)  # dB short of Shannon's bound
-
-    optimised = [curve(trade, 1.5) for trade in (0.2, 0.3)]
-    assert all(0.8 < rate < 1.2 for rate, _ in optimised)
-    # 6.02 - 4.64 = 1.38 dB at 1 bit.
-    assert all(abs(gain(*point) - 1.38) < 0.1 for point in optimised)
+    points = sorted(curve(trade) for trade in (0.4, 0.5, 0.6, 0.7, 0.8))
+    assert points[0][0] < 1 < points[-1][0]
+    (r0, d0), (r1, d1) = next(pair for pair in zip(points, points[1:], strict=False) if pair[1][0] >= 1)
+    at_one = d0 + (d1 - d0) * (1 - r0) / (r1 - r0)
+    assert abs(at_one - 4.64) < 0.1
 
 
 def test_optimised_thresholds_are_exact() -> None:
@@ -148,8 +138,6 @@ def test_the_entropy_of_bits_factorises() -> None:
     x = normal(50, dim)
     u = torch.nn.functional.normalize(x, dim=1)
     everything = quantizer.decode(torch.arange(2**dim)[:, None])
-    p = torch.softmax(2 * temperature * u @ everything.T / 1.0, 1)
-    # p(code | x) of the paper: softmax of temperature u.c, doubled since a bit's two values are 2 / sqrt(dim) apart.
     p = torch.softmax(temperature * u @ everything.T, 1)
     each = -(p * p.log2()).sum(1).mean()
     losses = quantizer(x).losses
