@@ -17,7 +17,11 @@ def built(folder, compiler, *flags):
     target = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     extra = {"avx2": AVX2, "avx512": AVX512} if target.startswith("x86_64") else {}
     objects = []
-    for source in [*KERNELS.glob("nearest*.cpp"), KERNELS / "isa.cpp", ROOT / "tests/native/nearest_check.cpp"]:
+    for source in [
+        *KERNELS.glob("nearest*.cpp"),
+        KERNELS / "isa.cpp",
+        ROOT / "tests/native/nearest_check.cpp",
+    ]:
         variant = source.stem.rpartition("_")[2]
         if variant == "bindings":
             continue
