@@ -16,6 +16,7 @@ Floats = NDArray[np.float32]
 GROUPS = 2  # of group-residual quantizers
 EMA_STEPS = 300
 EMA_BATCH = 4096
+EMA_DECAY = 0.9
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,32 @@ class Fitted:
     codes: Callable[[Any], NDArray[Any]]
 
 
+Train = Callable[[Floats, int, int, int], Fitted]
+"""Vectors (N, D), codes of a vector, bits of a code, seed -> a trained quantizer."""
+
+
 @dataclass(frozen=True)
 class Method:
-    """A way to make a quantizer of S codes of b bits: ``train(vectors, S, b, seed)``."""
+    """A way to make a quantizer, with what tells it apart from others of its name."""
 
     name: str
     settings: str
     package: str
-    train: Callable[[Floats, int, int, int], Fitted]
+    train: Train
 
 
 def methods() -> list[Method]:
     """Every quantizer of the benchmark; those of absent packages raise `Absent` when they are trained."""
+    ema = f"k-means start, EMA, {EMA_STEPS} steps of {EMA_BATCH}"
     own = [
-        Method("residual", "fit, greedy", "siglum", _own("residual", 1)),
-        Method("residual", "fit, beam 8", "siglum", _own("residual", 8)),
-        Method("group-residual", f"{GROUPS} groups, fit, beam 8", "siglum", _own("group-residual", 8)),
-        Method("product", "fit", "siglum", _own("product", 1)),
-        Method("additive", "fit, beam 8", "siglum", _own("additive", 8)),
+        Method("residual", "fit, greedy", "siglum", _fit("residual", 1)),
+        Method("residual", "fit, beam 8", "siglum", _fit("residual", 8)),
+        Method("residual", ema, "siglum", _learn("residual")),
+        Method("group-residual", f"{GROUPS} groups, PCA, fit, beam 8", "siglum", _fit("group-residual", 8)),
+        Method("group-residual", f"{GROUPS} groups, PCA, {ema}", "siglum", _learn("group-residual")),
+        Method("product", "fit", "siglum", _fit("product", 1)),
+        Method("product", "OPQ, fit", "siglum", _fit("product", 1, rotation="opq")),
+        Method("additive", "fit, beam 8", "siglum", _fit("additive", 8)),
     ]
     faiss = [
         Method("PQ", "", "faiss-cpu", _faiss_pq(rotated=False)),
@@ -64,7 +73,6 @@ def methods() -> list[Method]:
         Method("LSQ", "", "faiss-cpu", _faiss_additive("LocalSearchQuantizer", None)),
         Method("PRQ", f"{GROUPS} parts, beam 8", "faiss-cpu", _faiss_additive("ProductResidualQuantizer", 8)),
     ]
-    ema = f"k-means start, EMA, {EMA_STEPS} steps of {EMA_BATCH}"
     torch = [
         Method("ResidualVQ", ema, "vector-quantize-pytorch", _torch("ResidualVQ")),
         Method(
@@ -92,34 +100,59 @@ def load(module: str, package: str) -> Any:
         raise Absent(f"not installed ({missing}): pip install {package}") from error
 
 
-def _own(name: str, beam: int) -> Callable[[Floats, int, int, int], Fitted]:
+def _settings(name: str, dimension: int, count: int, bits: int) -> dict[str, Any]:
+    """What siglum's structures of this many codes are made from."""
+    settings: dict[str, Any] = {"name": name, "dim": dimension, "codewords": 1 << bits}
+    if name == "group-residual":
+        return settings | {"groups": GROUPS, "stages": count // GROUPS}
+    return settings | {"groups" if name == "product" else "stages": count}
+
+
+def _fit(name: str, beam: int, **more: Any) -> Train:
+    """Siglum's structures, set from data without gradients."""
+
     def train(vectors: Floats, count: int, bits: int, seed: int) -> Fitted:
         torch = load("torch", "'siglum[train]'")
         quantizers = load("siglum.quantizers", "siglum")
-        settings: dict[str, Any] = {"name": name, "dim": vectors.shape[1], "codewords": 1 << bits}
-        if name == "group-residual":
-            settings |= {"groups": GROUPS, "stages": count // GROUPS}
-        elif name == "product":
-            settings |= {"groups": count}
-        else:
-            settings |= {"stages": count}
-        try:
-            quantizer = quantizers.from_config(settings)
-        except AttributeError as error:
-            raise Absent(f"this version of siglum has no quantizer {name!r}") from error
+        quantizer = quantizers.from_config(_settings(name, vectors.shape[1], count, bits) | more)
         torch.manual_seed(seed)
         quantizer.eval()
-        quantizer.fit(torch.from_numpy(vectors))
-        return Fitted(
-            lambda x: quantizer.encode(torch.from_numpy(x), beam=beam),
-            lambda codes: quantizer.decode(codes).detach().numpy(),
-            lambda codes: codes.numpy(),
-        )
+        quantizer.fit(torch.from_numpy(vectors), beam=beam)
+        return _own_fitted(torch, quantizer, beam)
 
     return train
 
 
-def _faiss_pq(rotated: bool) -> Callable[[Floats, int, int, int], Fitted]:
+def _learn(name: str) -> Train:
+    """Siglum's structures, learned from batches as within a network: codewords follow averages."""
+
+    def train(vectors: Floats, count: int, bits: int, seed: int) -> Fitted:
+        torch = load("torch", "'siglum[train]'")
+        quantizers = load("siglum.quantizers", "siglum")
+        settings = _settings(name, vectors.shape[1], count, bits)
+        quantizer = quantizers.from_config(settings | {"codebook": {"kind": "ema", "decay": EMA_DECAY}})
+        torch.manual_seed(seed)
+        x = torch.from_numpy(vectors)
+        quantizer.start(x)
+        quantizer.train()
+        with torch.no_grad():
+            for _ in range(EMA_STEPS):
+                quantizer(x[torch.randint(len(x), (EMA_BATCH,))])
+        quantizer.eval()
+        return _own_fitted(torch, quantizer, 1)
+
+    return train
+
+
+def _own_fitted(torch: Any, quantizer: Any, beam: int) -> Fitted:
+    return Fitted(
+        lambda x: quantizer.encode(torch.from_numpy(x), beam=beam),
+        lambda codes: quantizer.decode(codes).detach().numpy(),
+        lambda codes: codes.numpy(),
+    )
+
+
+def _faiss_pq(rotated: bool) -> Train:
     def train(vectors: Floats, count: int, bits: int, seed: int) -> Fitted:
         faiss = load("faiss", "faiss-cpu")
         dimension = vectors.shape[1]
@@ -142,7 +175,7 @@ def _faiss_pq(rotated: bool) -> Callable[[Floats, int, int, int], Fitted]:
     return train
 
 
-def _faiss_additive(name: str, beam: int | None) -> Callable[[Floats, int, int, int], Fitted]:
+def _faiss_additive(name: str, beam: int | None) -> Train:
     def train(vectors: Floats, count: int, bits: int, seed: int) -> Fitted:
         faiss = load("faiss", "faiss-cpu")
         parts = (GROUPS, count // GROUPS) if name.startswith("Product") else (count,)
@@ -172,7 +205,7 @@ def _faiss_fitted(quantizer: Any, count: int) -> Fitted:
     return Fitted(quantizer.compute_codes, quantizer.decode, codes)
 
 
-def _torch(name: str) -> Callable[[Floats, int, int, int], Fitted]:
+def _torch(name: str) -> Train:
     def train(vectors: Floats, count: int, bits: int, seed: int) -> Fitted:
         torch = load("torch", "'siglum[train]'")
         library = load("vector_quantize_pytorch", "vector-quantize-pytorch")
@@ -184,7 +217,9 @@ def _torch(name: str) -> Callable[[Floats, int, int, int], Fitted]:
         }
         if name.startswith("Grouped"):
             settings |= {"groups": GROUPS, "num_quantizers": count // GROUPS}
-        quantizer = getattr(library, name)(**settings, kmeans_init=True, decay=0.9, threshold_ema_dead_code=2)
+        quantizer = getattr(library, name)(
+            **settings, kmeans_init=True, decay=EMA_DECAY, threshold_ema_dead_code=2
+        )
         x = torch.from_numpy(vectors)
         quantizer.train()
         with torch.no_grad():

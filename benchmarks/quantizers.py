@@ -141,7 +141,10 @@ def run_searches(vectors: int, seconds: float, seed: int = 0) -> Iterator[Search
 
 
 def _time(ways: list[Search], x: Any, codebook: Any, seconds: float) -> Iterator[SearchRow]:
-    rows, calls, least, peaks, found = {}, {}, {}, {}, {}
+    rows: dict[int, SearchRow] = {}
+    calls: dict[int, Callable[[], Any]] = {}
+    least: dict[int, float] = {}
+    peaks, found = {}, {}
     shape = (len(x), x.shape[1], len(codebook))
     for place, way in enumerate(ways):
         row = SearchRow(way.name, way.settings, _version(way.package), *shape)

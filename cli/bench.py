@@ -20,6 +20,7 @@ from siglum.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from siglum.benchmarks.entropy_report import Bar
     from siglum.benchmarks.rows import Row
 
 
@@ -261,7 +262,7 @@ def quantizers(
     one_thread()
     settings = f"one thread, CPU time; {codes} codes of {bits} bits, seed {seed}"
     click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
-    found = []
+    found: list[Bar] = []
     if names is None or "search" in names:
         searched = list(benchmark.run_searches(16_384, 1.0, seed))
         if as_json:
