@@ -14,6 +14,8 @@ from siglum import quantizers  # noqa: E402
 from siglum.quantizers.lattice_points import DIMENSIONS, basis, nearest  # noqa: E402
 
 sys.path.append(str(Path(__file__).parent))
+import itertools
+
 from quantizer_cases import vectors  # noqa: E402
 
 
@@ -100,7 +102,7 @@ def test_rate_distortion_optimised_quantization() -> None:
 
     points = sorted(curve(trade) for trade in (0.4, 0.5, 0.6, 0.7, 0.8))
     assert points[0][0] < 1 < points[-1][0]
-    (r0, d0), (r1, d1) = next(pair for pair in zip(points, points[1:], strict=False) if pair[1][0] >= 1)
+    (r0, d0), (r1, d1) = next(pair for pair in itertools.pairwise(points) if pair[1][0] >= 1)
     at_one = d0 + (d1 - d0) * (1 - r0) / (r1 - r0)
     assert abs(at_one - 4.64) < 0.1
 
@@ -153,7 +155,9 @@ def test_the_error_of_spherical_codes_is_bounded() -> None:
     for dim in (4, 18, 36):
         quantizer = quantizers.get("spherical", dim=dim)
         u = torch.nn.functional.normalize(normal(2000, dim), dim=1)
-        assert float((quantizer.decode(quantizer.encode(u)) - u).norm(dim=1).max()) <= math.sqrt(2 - 2 * dim**-0.5)
+        assert float((quantizer.decode(quantizer.encode(u)) - u).norm(dim=1).max()) <= math.sqrt(
+            2 - 2 * dim**-0.5
+        )
 
 
 def test_lookup_free_codes_are_signs() -> None:
@@ -165,7 +169,9 @@ def test_lookup_free_codes_are_signs() -> None:
 
 def test_a_cascade_codes_smooth_tiles_in_fewer_bits() -> None:
     """McQuic's reason for scales (Zhu et al., 2022): what is smooth is told once, not at every position."""
-    x = normal(4000, 1)[:, :, None, None] * 2 + normal(4000, 4, 1).reshape(-1, 2, 2, 1).repeat(1, 1, 1, 2).reshape(-1, 2, 2, 2)
+    x = normal(4000, 1)[:, :, None, None] * 2 + normal(4000, 4, 1).reshape(-1, 2, 2, 1).repeat(
+        1, 1, 1, 2
+    ).reshape(-1, 2, 2, 2)
     x = x.repeat_interleave(2, 1).repeat_interleave(2, 2) + 0.3 * normal(4000, 32, 2).reshape(-1, 4, 4, 2)
     x = x.flatten(1)
     scales = quantizers.get("cascade", side=4, channels=2, scales=[4, 2, 1], codewords=[16, 16, 2])
