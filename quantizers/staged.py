@@ -65,6 +65,7 @@ class Staged(Quantizer):
         learned: bool = False,
         settings: dict[str, Any],
     ) -> None:
+        checks.integer(dim, 1, None, "dim")
         checks.integer(chains, 1, dim, "groups")
         if dim % chains:
             raise ValueError(f"dim is {dim}, wanted a multiple of the {chains} groups")
@@ -136,11 +137,12 @@ class Staged(Quantizer):
         parts, losses = [], dict[str, list[Tensor]]()
         for part, members in self.chains():
             rest, value = y[:, part], torch.zeros((), device=x.device)
-            for stage in members:
+            later = self._later(codes, members, active)
+            for stage, ahead in zip(members, later, strict=True):
                 book, chosen = self.codebooks[stage], codes[:, stage]
                 used = None if active is None else active[:, stage]
                 # Gradients do not flow through what earlier stages subtract, or theirs would cancel.
-                left = rest - value.detach()
+                left = rest - value.detach() - ahead
                 taken = book.take(left, chosen)
                 value = value + (taken if used is None else taken * used[:, None])
                 if used is not None:
@@ -151,6 +153,10 @@ class Staged(Quantizer):
             parts.append(value)
         values = self.unrotate(self._estimate(y, torch.cat(parts, 1)))
         return values, codes, {name: torch.stack(terms).mean() for name, terms in losses.items()}, active
+
+    def _later(self, codes: Tensor, members: list[int], active: Tensor | None) -> list[Tensor]:
+        """What later stages of a chain add that each stage learns to leave to them: nothing in residual order."""
+        return [torch.zeros((), device=codes.device)] * len(members)
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         """Which codes each vector uses under stage dropout, (N, S), or None for all."""

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def table_of(book: Codebook) -> Table:
     """A codebook as arrays. What it searches for must be linear in x, which is measured with unit vectors."""
-    keys = project = None
-    kind = type(book)
-    if kind.keys is not Codebook.keys or kind.project is not Codebook.project:
-        keys = _array(book.keys())
-        project = _array(book.project(torch.eye(book.dim, device=book.vectors().device)))
-    bias = book.bias()
-    return Table(_array(book.vectors()), keys, project, None if bias is None else _array(bias))
+    values, bias = book.vectors(), book.bias()
+    keys, project = book.keys(), book.project(torch.eye(book.dim, device=values.device))
+    same = keys.shape == values.shape and bool(torch.equal(keys, values))
+    if same and torch.equal(project, torch.eye(book.dim, device=values.device)):
+        return Table(_array(values), bias=None if bias is None else _array(bias))
+    return Table(_array(values), _array(keys), _array(project), None if bias is None else _array(bias))
 
 
 @torch.no_grad()

@@ -20,10 +20,63 @@ std::size_t threads_for(std::size_t threads, std::size_t macs) {
   return std::max<std::size_t>(1, std::min(threads, macs / macs_per_thread));
 }
 
+// Whether all magnitudes are at most `limit`. The bits of floats are in the order of their magnitudes, infinity and
+// what is no number last; compilers turn integers into vectors.
 bool within(const float* values, std::size_t count, float limit) {
-  bool beyond = false;
-  for (std::size_t i = 0; i < count; ++i) beyond |= !(std::fabs(values[i]) <= limit);
-  return !beyond;
+  std::int32_t most, beyond = 0;
+  std::memcpy(&most, &limit, sizeof most);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::int32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    beyond |= (bits & 0x7fffffff) > most ? 1 : 0;
+  }
+  return beyond == 0;
+}
+
+// Rows of one dimension each, on whole cache lines.
+struct alignas(64) Row {
+  float at[block];
+};
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SIGLUM_SHUFFLES 1
+#endif
+#endif
+
+#if defined(SIGLUM_SHUFFLES)
+// Dimensions [0, 4) of vectors [0, 4).
+void transpose4(const float* from, std::size_t stride, Row* to, std::size_t i) {
+  using Four = float __attribute__((vector_size(16)));
+  Four v[4];
+  for (int k = 0; k < 4; ++k) std::memcpy(&v[k], from + static_cast<std::size_t>(k) * stride, sizeof v[k]);
+  const Four low = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5), high = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+  const Four low2 = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5), high2 = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+  const Four rows[4] = {
+      __builtin_shufflevector(low, low2, 0, 1, 4, 5), __builtin_shufflevector(low, low2, 2, 3, 6, 7),
+      __builtin_shufflevector(high, high2, 0, 1, 4, 5), __builtin_shufflevector(high, high2, 2, 3, 6, 7)};
+  for (int k = 0; k < 4; ++k) std::memcpy(to[k].at + i, &rows[k], sizeof rows[k]);
+}
+#else
+void transpose4(const float* from, std::size_t stride, Row* to, std::size_t i) {
+  for (std::size_t k = 0; k < 4; ++k) {
+    for (std::size_t d = 0; d < 4; ++d) to[d].at[i + k] = from[k * stride + d];
+  }
+}
+#endif
+
+void transpose(const float* from, std::size_t count, std::size_t dimension, Row* to) {
+  const std::size_t fours = count / 4 * 4;
+  std::size_t d = 0;
+  for (; d + 4 <= dimension; d += 4) {
+    for (std::size_t i = 0; i < fours; i += 4) transpose4(from + i * dimension + d, dimension, to + d, i);
+  }
+  for (std::size_t i = 0; i < fours; ++i) {
+    for (std::size_t rest = d; rest < dimension; ++rest) to[rest].at[i] = from[i * dimension + rest];
+  }
+  for (std::size_t i = fours; i < count; ++i) {
+    for (std::size_t all = 0; all < dimension; ++all) to[all].at[i] = from[i * dimension + all];
+  }
 }
 
 // The smallest of what threads report.
@@ -43,7 +96,7 @@ class First {
 // A block of vectors, [dimension][block], and what is known of each.
 class Block {
  public:
-  explicit Block(std::size_t dimension) : dimension_(dimension), limit_(limit_of(dimension)), x_(dimension * block) {}
+  explicit Block(std::size_t dimension) : dimension_(dimension), limit_(limit_of(dimension)), x_(dimension) {}
 
   // Vectors [first, first + count); false if one of them is not finite.
   bool load(const Vectors& x, std::size_t first, std::size_t count, First& bad) {
@@ -55,32 +108,27 @@ class Block {
       }
       return false;
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      float* to = x_.data() + i;
-      for (std::size_t d = 0; d < dimension_; ++d) to[d * block] = from[i * dimension_ + d];
-    }
+    transpose(from, count, dimension_, x_.data());
     return true;
   }
 
   void search(const Kernels& kernels, const Packed& codebook) {
-    kernels.search(x_.data(), count_, codebook.view(), best, index);
+    kernels.search(data(), count_, codebook.view(), best, index);
   }
 
   // x - c into x, for the codewords that `index` names.
   void subtract(const Packed& codebook) {
     for (std::size_t i = 0; i < count_; ++i) {
       const float* c = codebook.codeword(static_cast<std::size_t>(index[i]));
-      float* x = x_.data() + i;
-      for (std::size_t d = 0; d < dimension_; ++d) x[d * block] -= c[d * tile];
+      for (std::size_t d = 0; d < dimension_; ++d) x_[d].at[i] -= c[d * tile];
     }
   }
 
   float distance(std::size_t i, const Packed& codebook, std::int32_t at) const {
     const float* c = codebook.codeword(static_cast<std::size_t>(at));
-    const float* x = x_.data() + i;
     float sum = 0.0f;
     for (std::size_t d = 0; d < dimension_; ++d) {
-      const float difference = x[d * block] - c[d * tile];
+      const float difference = x_[d].at[i] - c[d * tile];
       sum += difference * difference;
     }
     return sum + codebook.bias(static_cast<std::size_t>(at));
@@ -88,11 +136,11 @@ class Block {
 
   void store(float* to) const {
     for (std::size_t i = 0; i < count_; ++i) {
-      for (std::size_t d = 0; d < dimension_; ++d) to[i * dimension_ + d] = x_[d * block + i];
+      for (std::size_t d = 0; d < dimension_; ++d) to[i * dimension_ + d] = x_[d].at[i];
     }
   }
 
-  const float* data() const { return x_.data(); }
+  const float* data() const { return x_.front().at; }
 
   alignas(64) float best[block];
   alignas(64) std::int32_t index[block];
@@ -100,7 +148,7 @@ class Block {
  private:
   std::size_t dimension_, count_ = 0;
   float limit_;
-  std::vector<float> x_;
+  std::vector<Row> x_;
 };
 
 // Calls work(part, first, count) for blocks of vectors, on a team of threads.
@@ -178,12 +226,13 @@ std::size_t top(const Kernels& kernels, const Vectors& x, const Packed& codebook
     std::vector<float> scores(block * wanted);
     std::vector<std::int32_t> found(block * wanted);
     kernels.top(part.data(), count, codebook.view(), wanted, scores.data(), found.data());
-    std::copy_n(found.data(), count * wanted, indices + first * wanted);
     for (std::size_t i = 0; i < count; ++i) {
       float least = -std::numeric_limits<float>::infinity();
-      for (std::size_t place = i * wanted; place < (i + 1) * wanted; ++place) {
-        least = std::max(least, part.distance(i, codebook, found[place]));  // scores are rounded another way
-        distances[first * wanted + place] = least;
+      for (std::size_t place = 0; place < wanted; ++place) {
+        const std::int32_t at = found[place * block + i];
+        least = std::max(least, part.distance(i, codebook, at));  // scores are rounded another way
+        indices[(first + i) * wanted + place] = at;
+        distances[(first + i) * wanted + place] = least;
       }
     }
   });

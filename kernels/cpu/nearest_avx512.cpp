@@ -24,13 +24,20 @@ struct Lanes {
   static Vector broadcast(const float* p) { return _mm512_set1_ps(*p); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   static Index broadcast_index(std::int32_t i) { return _mm512_set1_epi32(i); }
+  static Index load_index(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static void store_index(std::int32_t* p, Index i) { _mm512_storeu_si512(p, i); }
   static void keep(Vector score, Index at, Vector& best, Index& index) {
     const __mmask16 better = _mm512_cmp_ps_mask(score, best, _CMP_GT_OQ);
     best = _mm512_max_ps(score, best);
     index = _mm512_mask_mov_epi32(index, better, at);
   }
-  static bool any_greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+
+  using Mask = __mmask16;
+  static Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+  static Mask either(Mask a, Mask b) { return a | b; }
+  static bool any(Mask mask) { return mask != 0; }
+  static Vector choose(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+  static Index choose_index(Mask mask, Index a, Index b) { return _mm512_mask_mov_epi32(b, mask, a); }
 };
 
 #include "nearest_kernel.inc"

@@ -29,7 +29,7 @@ struct Kernels {
   // must be finite; best and index have `block` entries.
   void (*search)(const float* x, std::size_t count, const Codebook& codebook, float* best, std::int32_t* index);
 
-  // The best `wanted` of every vector, best first; scores and indices are [block][wanted].
+  // The best `wanted` of every vector, best first; scores and indices are [wanted][block].
   void (*top)(const float* x, std::size_t count, const Codebook& codebook, std::size_t wanted, float* scores,
               std::int32_t* indices);
 };

@@ -21,6 +21,7 @@ struct Lanes {
   static Vector broadcast(const float* p) { return *p; }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return std::fma(a, b, c); }
   static Index broadcast_index(std::int32_t i) { return i; }
+  static Index load_index(const std::int32_t* p) { return *p; }
   static void store_index(std::int32_t* p, Index i) { *p = i; }
   static void keep(Vector score, Index at, Vector& best, Index& index) {
     if (score > best) {
@@ -28,7 +29,13 @@ struct Lanes {
       index = at;
     }
   }
-  static bool any_greater(Vector a, Vector b) { return a > b; }
+
+  using Mask = bool;
+  static Mask greater(Vector a, Vector b) { return a > b; }
+  static Mask either(Mask a, Mask b) { return a || b; }
+  static bool any(Mask mask) { return mask; }
+  static Vector choose(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+  static Index choose_index(Mask mask, Index a, Index b) { return mask ? a : b; }
 };
 
 #include "nearest_kernel.inc"
