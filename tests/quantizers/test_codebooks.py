@@ -4,15 +4,18 @@ import copy
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
-from siglum.quantizers import CODEBOOKS, from_config, get
-from siglum.quantizers.codebook import make_codebook
-from siglum.quantizers.codebooks.penalised import mean_squared_cosine, soft_entropies
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional  # noqa: E402
+
+from siglum.quantizers import CODEBOOKS, from_config, get  # noqa: E402
+from siglum.quantizers.codebook import make_codebook  # noqa: E402
+from siglum.quantizers.codebooks.penalised import mean_squared_cosine, soft_entropies  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -25,6 +28,7 @@ KINDS: dict[str, Any] = {
     "entropy-constrained": {"kind": "entropy-constrained", "codebook": "ema", "multiplier": 0.05},
     "penalised": {"kind": "penalised", "codebook": "simvq", "entropy": 0.1, "diversity": 0.1},
     "ibq": {"kind": "ibq", "codebook": "gradient", "temperature": 0.5},
+    "projected": {"kind": "projected", "inner": 2},
     "gumbel": {"kind": "gumbel", "codebook": "gradient", "temperature": 0.1},
 }
 STRUCTURES: dict[str, dict[str, Any]] = {
@@ -76,6 +80,9 @@ def test_kinds_keep_the_laws_in_every_structure(kind: str, structure: str) -> No
     assert torch.equal(twin.encode(x), codes)
     torch.testing.assert_close(twin.decode(codes), quantizer.decode(codes))
     assert torch.equal(copy.deepcopy(quantizer).encode(x), codes)
+    tables = quantizer.export()
+    assert np.array_equal(tables.encode(x.numpy()), codes.numpy())
+    torch.testing.assert_close(torch.from_numpy(tables.decode(codes.numpy())), quantizer.decode(codes))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,12 +1,13 @@
 """Gradients of the estimators against their formulas, written out."""
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglum.quantizers import ESTIMATORS, get
-from siglum.quantizers import estimators as e
+torch = pytest.importorskip("torch")
+
+from siglum.quantizers import ESTIMATORS, get  # noqa: E402
+from siglum.quantizers import estimators as e  # noqa: E402
 
 EXACT = ["straight-through", "rotation", "diveq", "codebook"]
 seeds = st.integers(0, 10_000)

@@ -4,18 +4,19 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglum.entropy.codebook_fit import UNIT
-from siglum.errors import BitstreamError
-from siglum.quantizers import get
-from siglum.quantizers.lookup import search
-from siglum.quantizers.priors.coding import ContextCoder
-from siglum.quantizers.priors.context import ContextPrior
-from siglum.quantizers.priors.frequency import FrequencyPrior
-from siglum.quantizers.priors.gaussian import CodewordGaussian
+torch = pytest.importorskip("torch")
+
+from siglum.entropy.codebook_fit import UNIT  # noqa: E402
+from siglum.errors import BitstreamError  # noqa: E402
+from siglum.quantizers import get  # noqa: E402
+from siglum.quantizers.lookup import search  # noqa: E402
+from siglum.quantizers.priors.coding import ContextCoder  # noqa: E402
+from siglum.quantizers.priors.context import ContextPrior  # noqa: E402
+from siglum.quantizers.priors.frequency import FrequencyPrior  # noqa: E402
+from siglum.quantizers.priors.gaussian import CodewordGaussian  # noqa: E402
 
 torch.set_num_threads(1)
 
