@@ -62,6 +62,7 @@ SIMVQ = {"kind": "simvq"}
 BRIDGE = {"kind": "bridge", "group": 64}
 EMA = {"kind": "ema", "decay": 0.95}
 GUMBEL = {"kind": "gumbel", "temperature": 0.1}
+DIVERSE = {"kind": "penalised", "codebook": "gradient", "diversity": 0.1, "temperature": 2.0}
 SMALL: dict[str, Any] = {"codewords": 1024, "batch": 4096, "passes": 40}
 WIDE: dict[str, Any] = {**SMALL, "dim": 64}
 OWN: dict[str, Any] = {"start": "own"}
@@ -89,6 +90,7 @@ RUNS = [
     Run("DiVeQ, k-means start", codebook="gradient", estimator="diveq", **SMALL, **OWN),
     Run("IBQ, k-means start", codebook={"kind": "ibq"}, estimator="codebook", **SMALL, **OWN),
     Run("Gumbel, k-means start", codebook=GUMBEL, estimator="codebook", **SMALL, **OWN),
+    Run("gradient, diversity penalty", codebook=DIVERSE, **SMALL),
     Run("gradient", codebook="gradient", **WIDE),
     Run("gradient, rotation", codebook="gradient", estimator="rotation", **WIDE),
     Run("EMA, no restarts", codebook={**EMA, "restart": 0.0}, **WIDE),
