@@ -27,8 +27,9 @@ class ProductQuantizer(Staged):
     codewords
         Codewords of each part, one number or one a part.
     rotation
-        What `start` puts in front of the split: None, "pca" (principal axes dealt to the parts so that each has the
-        same to code), "opq" (that, then optimised) or "random".
+        What `start` and `fit` put in front of the split: None, "pca" (principal axes dealt to the parts so that each
+        has the same to code), "opq" (optimised from that and from no rotation, the better of both) or "random".
+        `fit` goes on improving any of them together with the codebooks.
     learned
         Whether the rotation is then learned with the rest, staying orthogonal.
     codebook, estimator
