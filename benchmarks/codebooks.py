@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from siglum.benchmarks.codebook_data import Latents, latents
-from siglum.benchmarks.machine import describe
+from siglum.benchmarks.codebook_peers import PeerQuantizer
+from siglum.benchmarks.machine import PACKAGES, describe
 from siglum.quantizers import get
-from siglum.quantizers.vector import VectorQuantizer
 
 PER_WORD = 20
 
@@ -65,6 +65,8 @@ GUMBEL = {"kind": "gumbel", "temperature": 0.1}
 SMALL: dict[str, Any] = {"codewords": 1024, "batch": 4096, "passes": 40}
 WIDE: dict[str, Any] = {**SMALL, "dim": 64}
 OWN: dict[str, Any] = {"start": "own"}
+PEER = {"kind": "VectorQuantize", "decay": 0.95, "commitment_weight": 0.25, "rotation_trick": False}
+RESTARTS = {**PEER, "kmeans_init": True, "threshold_ema_dead_code": 2}
 RUNS = [
     Run("gradient", 65536, "gradient"),
     Run("gradient, from data", 65536, "gradient", start="data"),
@@ -94,6 +96,16 @@ RUNS = [
     Run("EMA, k-means start", codebook=EMA, settle=0.8, **WIDE, **OWN),
     Run("SimVQ", codebook=SIMVQ, rate=2e-4, **WIDE, **OWN),
     Run("VQBridge", codebook={"kind": "bridge"}, **WIDE),
+    *(
+        Run(f"vector-quantize-pytorch: {name}", codebook={"peer": peer}, **sizes)
+        for sizes in (SMALL, WIDE)
+        for name, peer in (
+            ("EMA, no restarts", PEER),
+            ("EMA, k-means start, restarts below 2", RESTARTS),
+            ("the same, rotation", {**RESTARTS, "rotation_trick": True}),
+            ("SimVQ", {"kind": "SimVQ", "rotation_trick": False, "commitment_weight": 0.25}),
+        )
+    ),
 ]
 
 
@@ -103,11 +115,13 @@ class Coder(nn.Module):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.before, self.after = _perceptron(run.dim), _perceptron(run.dim)
-        quantizer = get(
-            "vector", dim=run.dim, codewords=run.codewords, codebook=run.codebook, estimator=run.estimator
-        )
-        assert isinstance(quantizer, VectorQuantizer)
-        self.quantizer = quantizer
+        self.quantizer: Any
+        if "peer" in run.codebook:
+            self.quantizer = PeerQuantizer(run.dim, run.codewords, **run.codebook["peer"])
+        else:
+            self.quantizer = get(
+                "vector", dim=run.dim, codewords=run.codewords, codebook=run.codebook, estimator=run.estimator
+            )
 
     def analyse(self, x: Tensor) -> Tensor:
         """Vectors (N, D) before quantisation."""
@@ -120,8 +134,8 @@ class Coder(nn.Module):
 
 def _perceptron(dim: int) -> nn.Sequential:
     layers = nn.Sequential(nn.Linear(dim, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, dim))
-    nn.init.zeros_(layers[-1].weight)
-    nn.init.zeros_(layers[-1].bias)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
     return layers
 
 
@@ -169,7 +183,7 @@ def train(run: Run, x: Tensor, held: Tensor) -> Result:
     torch.manual_seed(0)
     begin = time.thread_time()
     coder = Coder(run)
-    book = coder.quantizer.codebook
+    book: Any = getattr(coder.quantizer, "codebook", None)
     if run.start == "own":
         coder.quantizer.start(x)
     elif run.start == "data":
@@ -213,6 +227,9 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder of photographs to make latents of")
     parser.add_argument("--json", type=Path, help="results with curves; runs that it has are not repeated")
     parser.add_argument("--codewords", type=int, help="only the runs of this many codewords")
+    parser.add_argument(
+        "--peers", action="store_true", help="train vector-quantize-pytorch instead, which must be installed"
+    )
     parser.add_argument("--limit", type=int, help="pictures to use")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -224,11 +241,11 @@ def main() -> None:
         f"{len(data.known)} pictures to train, {len(data.held)} held out, {data.positions[0]} and "
         f"{data.positions[1]} positions of 64 channels; {PER_WORD} vectors a codeword of each; one thread"
     )
-    about = describe(settings)
+    about = describe(settings, (*PACKAGES, "vector-quantize-pytorch") if arguments.peers else PACKAGES)
     print(about)
     print("\n| K | D | method | usage | perplexity | mse | CPU s |\n|---:|---:|---|---:|---:|---:|---:|")
     for run in RUNS:
-        if arguments.codewords not in (None, run.codewords):
+        if arguments.codewords not in (None, run.codewords) or ("peer" in run.codebook) != arguments.peers:
             continue
         known = [result for result in done if result["run"] == asdict(run)]
         result = known[0] if known else asdict(train(run, *vectors(data, run)))
