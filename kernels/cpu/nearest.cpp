@@ -79,6 +79,26 @@ void transpose(const float* from, std::size_t count, std::size_t dimension, Row*
   }
 }
 
+// |x - c|^2 + bias. Eight sums side by side, which compilers turn into vectors, put together in a fixed order.
+float distance(const float* x, const Packed& codebook, std::int32_t at) {
+  const std::size_t dimension = codebook.dimension();
+  const float* c = codebook.codeword(static_cast<std::size_t>(at));
+  float sums[8] = {};
+  std::size_t d = 0;
+  for (; d + 8 <= dimension; d += 8) {
+    for (std::size_t k = 0; k < 8; ++k) {
+      const float difference = x[d + k] - c[d + k];
+      sums[k] += difference * difference;
+    }
+  }
+  for (std::size_t k = 0; d < dimension; ++d, ++k) {
+    const float difference = x[d] - c[d];
+    sums[k] += difference * difference;
+  }
+  for (std::size_t k = 0; k < 4; ++k) sums[k] += sums[k + 4];
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]) + codebook.bias(static_cast<std::size_t>(at));
+}
+
 // The smallest of what threads report.
 class First {
  public:
@@ -120,18 +140,8 @@ class Block {
   void subtract(const Packed& codebook) {
     for (std::size_t i = 0; i < count_; ++i) {
       const float* c = codebook.codeword(static_cast<std::size_t>(index[i]));
-      for (std::size_t d = 0; d < dimension_; ++d) x_[d].at[i] -= c[d * tile];
+      for (std::size_t d = 0; d < dimension_; ++d) x_[d].at[i] -= c[d];
     }
-  }
-
-  float distance(std::size_t i, const Packed& codebook, std::int32_t at) const {
-    const float* c = codebook.codeword(static_cast<std::size_t>(at));
-    float sum = 0.0f;
-    for (std::size_t d = 0; d < dimension_; ++d) {
-      const float difference = x_[d].at[i] - c[d * tile];
-      sum += difference * difference;
-    }
-    return sum + codebook.bias(static_cast<std::size_t>(at));
   }
 
   void store(float* to) const {
@@ -195,6 +205,7 @@ Packed::Packed(const float* codewords, std::size_t count, std::size_t dimension,
     throw std::invalid_argument("bias must be finite, and small enough for float32 distances");
   }
   const std::size_t tiles = (count + tile - 1) / tile;
+  rows_.assign(codewords, codewords + count * dimension);
   data_.resize(tiles * dimension * tile);
   start_.assign(tiles * tile, -std::numeric_limits<float>::infinity());
   if (bias) bias_.assign(bias, bias + count);
@@ -216,7 +227,9 @@ std::size_t search(const Kernels& kernels, const Vectors& x, const Packed& codeb
     part.search(kernels, codebook);
     std::copy_n(part.index, count, indices + first);
     if (!distances) return;
-    for (std::size_t i = 0; i < count; ++i) distances[first + i] = part.distance(i, codebook, part.index[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+      distances[first + i] = distance(x.data + (first + i) * x.dimension, codebook, part.index[i]);
+    }
   });
 }
 
@@ -230,7 +243,7 @@ std::size_t top(const Kernels& kernels, const Vectors& x, const Packed& codebook
       float least = -std::numeric_limits<float>::infinity();
       for (std::size_t place = 0; place < wanted; ++place) {
         const std::int32_t at = found[place * block + i];
-        least = std::max(least, part.distance(i, codebook, at));  // scores are rounded another way
+        least = std::max(least, distance(x.data + (first + i) * x.dimension, codebook, at));  // scores are rounded another way
         indices[(first + i) * wanted + place] = at;
         distances[(first + i) * wanted + place] = least;
       }

@@ -25,14 +25,11 @@ class Packed {
   std::size_t dimension() const { return dimension_; }
   float bias(std::size_t codeword) const { return bias_.empty() ? 0.0f : bias_[codeword]; }
   Codebook view() const { return {data_.data(), start_.data(), start_.size() / tile, dimension_}; }
-  // Element d of a codeword is at [d * tile].
-  const float* codeword(std::size_t index) const {
-    return data_.data() + index / tile * tile * dimension_ + index % tile;
-  }
+  const float* codeword(std::size_t index) const { return rows_.data() + index * dimension_; }
 
  private:
   std::size_t count_, dimension_;
-  std::vector<float> data_, start_, bias_;
+  std::vector<float> data_, rows_, start_, bias_;
 };
 
 // Vectors [count][dimension].
@@ -44,7 +41,7 @@ struct Vectors {
 constexpr std::size_t all_finite = ~std::size_t{0};
 
 // All return the first vector that has an element beyond limit_of(dimension) or none at all, else all_finite; then
-// the results are whole. Distances may be nullptr: |x - c|^2 + bias, summed in float32 in the order of dimensions.
+// the results are whole. Distances may be nullptr: |x - c|^2 + bias, in float32, in the same order everywhere.
 std::size_t search(const Kernels& kernels, const Vectors& x, const Packed& codebook, std::int32_t* indices,
                    float* distances, std::size_t threads);
 // indices and distances [count][wanted]; distances do not decrease along a row.
