@@ -50,7 +50,9 @@ def test_vectors(name: str, method: str) -> None:
 def test_codes(name: str) -> None:
     quantizer = started(name)
     s = quantizer.stages
-    with refused(f"codes of shape (2, {s}) are out of range in stage 0, wanted 0 to {quantizer.sizes[0] - 1}"):
+    with refused(
+        f"codes of shape (2, {s}) are out of range in stage 0, wanted 0 to {quantizer.sizes[0] - 1}"
+    ):
         quantizer.decode(torch.full((2, s), quantizer.sizes[0]))
     with refused("out of range in stage 0"):
         quantizer.rate(torch.full((2, s), -1))
