@@ -20,36 +20,38 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Latents:
-    """Vectors of 8 neighbouring channels at one position, of pictures to train with and of others.
+    """Latents of pictures to train with and of held-out ones.
 
     Attributes
     ----------
-    train, held : float32 (N, 8)
-        In random order, every channel divided by its standard deviation in training.
-    grids : list of float32 (rows, columns, CHANNELS)
-        Latents of the held-out pictures, on the same scale, for contexts.
-    pictures : (int, int)
-        Numbers of pictures.
+    known, held : list of float32 (rows, columns, 64)
+        Grids of the pictures, channels centred and divided by their standard deviation in training.
     """
 
-    train: Floats
-    held: Floats
-    grids: list[Floats]
-    pictures: tuple[int, int]
+    known: list[Floats]
+    held: list[Floats]
+
+    def vectors(self, dim: int, count: int) -> tuple[Floats, Floats]:
+        """Random vectors to train with and held-out ones, float32 (at most count, dim).
+
+        Each is ``dim`` neighbouring channels at one position; ``dim`` divides 64.
+        """
+        return _draw(self.known, dim, count), _draw(self.held, dim, count)
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Positions of the grids."""
+        known, held = (sum(grid[..., 0].size for grid in grids) for grids in (self.known, self.held))
+        return known, held
 
 
-def latents(folder: Path | str, *, group: int = 8, limit: int | None = None, threads: int = 1) -> Latents:
-    """Latents of all pictures below a folder, every fourth picture held out.
-
-    The first 64 of the model's channels, those of the largest variance, are cut into groups of neighbours; each
-    group at each position is a vector.
+def latents(folder: Path | str, *, limit: int | None = None, threads: int = 1) -> Latents:
+    """Latents of all pictures below a folder, every fourth picture held out: the first 64 channels of the model.
 
     Parameters
     ----------
     folder
         Photographs, any sizes.
-    group
-        Channels of a vector, a divisor of 64.
     limit
         Pictures to use at most, evenly spaced.
     threads
@@ -64,12 +66,15 @@ def latents(folder: Path | str, *, group: int = 8, limit: int | None = None, thr
         for path in paths
     ]
     known = [grid for i, grid in enumerate(grids) if i % EVERY != EVERY - 1]
-    other = [grid for i, grid in enumerate(grids) if i % EVERY == EVERY - 1]
     values = np.concatenate([grid.reshape(-1, CHANNELS) for grid in known])
     mean, scale = values.mean(axis=0), values.std(axis=0)
-    other = [(grid - mean) / scale for grid in other]
-    held = np.concatenate([grid.reshape(-1, CHANNELS) for grid in other])
-    rng = np.random.default_rng(0)
-    vectors = [part.reshape(-1, group) for part in ((values - mean) / scale, held)]
-    train, rest = (part[rng.permutation(len(part))] for part in vectors)
-    return Latents(train, rest, other, (len(known), len(other)))
+    grids = [(grid - mean) / scale for grid in grids]
+    return Latents(
+        [grid for i, grid in enumerate(grids) if i % EVERY != EVERY - 1],
+        [grid for i, grid in enumerate(grids) if i % EVERY == EVERY - 1],
+    )
+
+
+def _draw(grids: list[Floats], dim: int, count: int) -> Floats:
+    values = np.concatenate([grid.reshape(-1, dim) for grid in grids])
+    return values[np.random.default_rng(0).permutation(len(values))[:count]]

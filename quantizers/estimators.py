@@ -254,18 +254,20 @@ def gumbel(
     ValueError
         As `ibq`.
     """
-    logits = _logits(x, vectors, temperature, indices)
-    logs = logits.log_softmax(-1)
+    logs = _logits(x, vectors, temperature, indices).log_softmax(-1)
     with torch.no_grad():
-        waits = _exponential(logs, generator)
-        first = waits.gather(
-            -1, indices[:, None]
-        )  # a Gumbel of location l is -log of an exponential of rate e^l
-        others = first + waits / logs.exp().clamp_min(
-            1e-30
-        )  # the others come after the first, without memory
-        noise = -others.scatter(-1, indices[:, None], first).log() - logs
+        noise = _conditional_gumbel(logs, indices, generator) - logs
     return _through((logs + noise).softmax(-1), indices, vectors)
+
+
+def _conditional_gumbel(logs: Tensor, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Log-probabilities with Gumbel noise, given that ``indices`` are the largest of each row."""
+    waits = _exponential(
+        logs, generator
+    )  # a Gumbel variable of location l is -log of an exponential of rate e^l
+    first = waits.gather(-1, indices[:, None])  # the least of all has rate 1
+    others = first + waits / logs.exp().clamp_min(1e-30)  # the others come after it, without memory
+    return -others.scatter(-1, indices[:, None], first).log().to(logs.dtype)
 
 
 def _through(soft: Tensor, chosen: Tensor, vectors: Tensor) -> Tensor:
@@ -275,7 +277,7 @@ def _through(soft: Tensor, chosen: Tensor, vectors: Tensor) -> Tensor:
 
 def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
     uniform = torch.rand(like.shape, generator=generator, device=like.device, dtype=torch.float64)
-    return -torch.log1p(-uniform).clamp_max(-1e-300)
+    return -torch.log1p(-uniform).clamp_max(-1e-12)
 
 
 def _logits(x: Tensor, vectors: Tensor, temperature: float, indices: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from siglum.quantizers import checks, lookup
 
 _SEEDED = 4096  # above, seeding one by one takes longer than the iterations that it saves
 _PER_CODEWORD = 256  # more vectors than this a codeword do not improve codewords
+_FEW = 2**15  # vectors that are always used: few codewords are to be exact
 
 
 @torch.no_grad()
@@ -23,11 +24,11 @@ def kmeans(
     Parameters
     ----------
     x : float32 (N, D)
-        N is at least ``count``; above 256 vectors a codeword, a sample of them.
+        N is at least ``count``; of more than 32,768 and more than 256 a codeword, a sample is used.
     count
         Codewords, K.
     iterations
-        Lloyd's iterations.
+        Lloyd's iterations; fewer if nothing changes any more.
     seed
         Of the random numbers.
     centroids : float32 (K, D), optional
@@ -40,12 +41,15 @@ def kmeans(
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    if len(x) > _PER_CODEWORD * count:
-        x = x[torch.randperm(len(x), generator=generator)[: _PER_CODEWORD * count].to(x.device)]
+    x = _sample(x, count, generator)
     if centroids is None:
         centroids = _seeds(x, count, generator)
+    before: Tensor | None = None
     for _ in range(iterations):
         indices, distances = lookup.top(x, centroids, 1)
+        if before is not None and torch.equal(indices, before):
+            break
+        before = indices
         centroids = means(x, indices[:, 0], centroids)
         centroids = _reseed(x, indices[:, 0], distances[:, 0], centroids, generator)
     return centroids
@@ -69,15 +73,13 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    if len(x) > _PER_CODEWORD * count:
-        x = x[torch.randperm(len(x), generator=generator)[: _PER_CODEWORD * count].to(x.device)]
+    x = _sample(x, count, generator)
     dim = x.shape[1]
     centre = x.mean(0)
     axes = torch.linalg.eigh((x - centre).T @ (x - centre))[1].flip(1)
     y = ((x - centre) @ axes).contiguous()
     numbers = sorted({round(dim ** ((step + 1) / steps)) for step in range(steps)})
-    first = y[torch.randperm(len(y), generator=generator)[:count].to(y.device)]
-    centroids = first[:, : numbers[0]].contiguous()
+    centroids = _seeds(y[:, : numbers[0]].contiguous(), count, generator)
     for number in numbers:
         grown = torch.zeros(count, number, device=x.device)
         grown[:, : centroids.shape[1]] = centroids
@@ -85,6 +87,11 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
         part = y[:, :number].contiguous()
         centroids = kmeans(part, count, iterations=rounds, seed=seed, centroids=grown)
     return centroids @ axes.T + centre
+
+
+def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    most = max(_FEW, _PER_CODEWORD * count)
+    return x if len(x) <= most else x[torch.randperm(len(x), generator=generator)[:most].to(x.device)]
 
 
 def means(x: Tensor, indices: Tensor, centroids: Tensor) -> Tensor:

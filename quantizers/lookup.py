@@ -1,9 +1,13 @@
-"""Nearest codewords of tensors: siglum's kernel on the CPU, chunks of products elsewhere.
+"""Nearest codewords of tensors: siglum's kernels on the CPU and on CUDA, chunks of products where Triton is missing.
 
 No (N, K) matrix in memory. Ties go to the lowest index.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +35,9 @@ def search(x: Tensor, codewords: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if x.is_cpu:
         return _tensor(nearest.search(_array(x), _packed(codewords, bias), threads=torch.get_num_threads()))
+    kernel = _triton(x)
+    if kernel is not None:
+        return _long(kernel.search(x.contiguous(), codewords.contiguous(), bias=bias))
     half = _half(codewords, bias)
     rows = max(1, _SCORES // len(codewords))
     return torch.cat([torch.addmm(half, part, codewords.T, alpha=-1).argmin(1) for part in x.split(rows)])
@@ -43,6 +50,10 @@ def top(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None = None) ->
         threads = torch.get_num_threads()
         index, distance = nearest.top(_array(x), _packed(codewords, bias), count, threads=threads)
         return _tensor(index), torch.from_numpy(distance)
+    kernel = _triton(x)
+    if kernel is not None:
+        found, distances = kernel.top(x.contiguous(), codewords.contiguous(), count, bias=bias)
+        return _long(found), distances
     half = _half(codewords, bias)
     rows = max(1, _SCORES // len(codewords))
     indices, scores = [], []
@@ -60,6 +71,9 @@ def residual(x: Tensor, codebooks: list[Tensor]) -> Tensor:
     if x.is_cpu:
         packed = [_packed(codewords, None) for codewords in codebooks]
         return _tensor(nearest.residual(_array(x), packed, threads=torch.get_num_threads()))
+    kernel = _triton(x)
+    if kernel is not None:
+        return _long(kernel.residual(x.contiguous(), [codewords.contiguous() for codewords in codebooks]))
     codes = []
     for codewords in codebooks:
         codes.append(search(x, codewords))
@@ -75,6 +89,17 @@ def accumulate(x: Tensor, indices: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(counts), torch.from_numpy(sums)
     zeros = torch.zeros(count, x.shape[1], device=x.device)
     return torch.bincount(indices, minlength=count), zeros.index_add_(0, indices, x)
+
+
+def _triton(x: Tensor) -> Any:
+    """The kernels for CUDA, or None."""
+    if x.is_cuda and find_spec("triton") is not None:
+        return import_module("siglum.kernels.gpu.nearest")
+    return None
+
+
+def _long(indices: Tensor) -> Tensor:
+    return indices.long()
 
 
 def _packed(codewords: Tensor, bias: Tensor | None) -> nearest.Packed:

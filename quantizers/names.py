@@ -43,6 +43,7 @@ CODEBOOKS: Registry[Codebook] = Registry(
         "gumbel": f"{_HERE}.codebooks.soft",
         "ibq": f"{_HERE}.codebooks.soft",
         "penalised": f"{_HERE}.codebooks.penalised",
+        "projected": f"{_HERE}.codebooks.projected",
         "simvq": f"{_HERE}.codebooks.linear",
     },
 )

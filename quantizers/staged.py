@@ -16,7 +16,7 @@ from siglum.quantizers import beam as beams
 from siglum.quantizers import checks
 from siglum.quantizers.base import Quantizer
 from siglum.quantizers.codebook import Codebook, Spec, make_codebook
-from siglum.quantizers.fit import fit_chain
+from siglum.quantizers.fit import fit_stages, refine
 from siglum.quantizers.names import ESTIMATORS
 from siglum.quantizers.rotation import STARTS, Rotation, balanced, optimised, random_rotation
 
@@ -137,11 +137,12 @@ class Staged(Quantizer):
         parts, losses = [], dict[str, list[Tensor]]()
         for part, members in self.chains():
             rest, value = y[:, part], torch.zeros((), device=x.device)
-            for stage in members:
+            later = self._later(codes, members, active)
+            for stage, ahead in zip(members, later, strict=True):
                 book, chosen = self.codebooks[stage], codes[:, stage]
                 used = None if active is None else active[:, stage]
                 # Gradients do not flow through what earlier stages subtract, or theirs would cancel.
-                left = rest - value.detach()
+                left = rest - value.detach() - ahead
                 taken = book.take(left, chosen)
                 value = value + (taken if used is None else taken * used[:, None])
                 if used is not None:
@@ -152,6 +153,10 @@ class Staged(Quantizer):
             parts.append(value)
         values = self.unrotate(self._estimate(y, torch.cat(parts, 1)))
         return values, codes, {name: torch.stack(terms).mean() for name, terms in losses.items()}, active
+
+    def _later(self, codes: Tensor, members: list[int], active: Tensor | None) -> list[Tensor]:
+        """What later stages of a chain add that each stage learns to leave to them: nothing in residual order."""
+        return [torch.zeros((), device=codes.device)] * len(members)
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         """Which codes each vector uses under stage dropout, (N, S), or None for all."""
@@ -178,7 +183,7 @@ class Staged(Quantizer):
     def fit(self, x: Tensor, *, beam: int = 8, iterations: int = 25, rounds: int = 4) -> None:
         """Set rotation and codebooks from data without gradients, better than `start` and slower.
 
-        Stage by stage on what a beam search leaves over, then all codebooks of a chain by least squares.
+        Stage by stage on what a beam search leaves over, then rotation and all codebooks together.
 
         Parameters
         ----------
@@ -203,12 +208,8 @@ class Staged(Quantizer):
             y = self.rotate(x)
             for part, members in self.chains():
                 books = [self.codebooks[stage] for stage in members]
-                self._fit_chain(y[:, part].contiguous(), books, beam, iterations, rounds)
-
-    def _fit_chain(
-        self, y: Tensor, books: Sequence[Codebook], beam: int, iterations: int, rounds: int
-    ) -> None:
-        fit_chain(y, books, self._code_chain, beam=beam, iterations=iterations, rounds=rounds)
+                fit_stages(y[:, part].contiguous(), books, beam=beam, iterations=iterations)
+            refine(self, x, beam=beam, rounds=rounds)
 
     def _start_rotation(self, x: Tensor) -> None:
         if self.rotation is None:
@@ -219,7 +220,8 @@ class Staged(Quantizer):
         else:
             matrix = balanced(x, self.step)
         if self._rotation_start == "opq":
-            matrix = optimised(x - centre, matrix, self.step, max(self.sizes[: self.step]))
+            starts = [matrix, torch.eye(self.dim, device=x.device)]
+            matrix = optimised(x - centre, starts, self.step, max(self.sizes[: self.step]))
         self.rotation.assign(matrix, centre)
 
     def export(self) -> Tables:

@@ -10,6 +10,8 @@ import torch
 from siglum import quantizers
 from siglum.quantizers.base import Quantizer
 
+torch.set_num_threads(1)  # small tensors: threads cost more than they give
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "vector": {"name": "vector", "dim": 8, "codewords": 32},
     "residual": {"name": "residual", "dim": 8, "stages": 3, "codewords": [32, 16, 16], "dropout": 0.5},
