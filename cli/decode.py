@@ -20,7 +20,7 @@ from siglum.cli.files import (
 )
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
-from siglum.cli.pictures import decode_picture, limits_of
+from siglum.cli.pictures import decode_picture, limits_of, parse_region
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
 
@@ -47,6 +47,13 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
 @click.option(
     "--calibration", metavar="NAME", help="Of caches: the file of a calibration that is not installed."
 )
+@click.option(
+    "--crop",
+    "region",
+    callback=parse_region,
+    metavar="X,Y,W,H",
+    help="Of pictures: this part only, for which only its tiles are decoded.",
+)
 @batch.engine_option
 @batch.jobs_option
 @batch.threads_option
@@ -66,6 +73,7 @@ def decode(
     tokens: str | None,
     layers: str | None,
     calibration: str | None,
+    region: tuple[int, int, int, int] | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -84,6 +92,7 @@ def decode(
     Examples:
       codec decode photo.sgl
       codec decode photo.sgl -o photo.jpg
+      codec decode map.sgl -o part.png --crop 1024,2048,640,480
       codec decode -r small --out-dir back --format png
       codec decode - < photo.sgl > photo.png
     """  # noqa: D301
@@ -108,6 +117,7 @@ def decode(
         tokens=caches.parse_tokens(tokens),
         layers=caches.parse_layers(layers),
         calibration=calibration,
+        region=region,
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -129,6 +139,17 @@ class DecodeSettings:
     tokens: tuple[int, int | None]
     layers: tuple[int, ...] | None
     calibration: str | None
+    region: tuple[int, int, int, int] | None
+
+    @property
+    def of_caches(self) -> bool:
+        """Whether an option was given that pictures have no use for."""
+        return (
+            self.partial
+            or self.tokens != (0, None)
+            or self.layers is not None
+            or self.calibration is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -145,6 +166,8 @@ class _Decode:
         if caches.is_cache_file(data):
             self._cache(source, data)
             return
+        if settings.of_caches:
+            raise UsageError("--partial, --tokens, --layers and --calibration are for key-value caches")
         # The name is known before the work is done, so that nothing is done in vain.
         before, name = None, settings.fixed
         if name is None:
@@ -163,7 +186,9 @@ class _Decode:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(data, settings.threads, settings.max_pixels, settings.engine)
+        picture = decode_picture(
+            data, settings.threads, settings.max_pixels, settings.engine, settings.region
+        )
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture
 
@@ -187,6 +212,8 @@ class _Decode:
 
     def _cache(self, source: Input, data: bytes) -> None:
         settings = self.settings
+        if settings.region is not None:
+            raise UsageError("--crop is for pictures; of a cache, --tokens and --layers take a part")
         target = target_of(source, settings.output, settings.out_dir, _cache_name)
         if settings.resume and is_done(source, target):
             return

@@ -9,13 +9,13 @@
 (40, 30)
 
 `Image.save` takes ``quality`` (0 to 100), ``lossless`` (True, False; None leaves the choice to the codec), ``model``,
-``threads``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are kept unless others are given.
-`Image.crop` of a picture that is not loaded yet decodes all of it: for a part use `siglum.codecs.image.codec.ImageCodec.decode_region`.
+``threads``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are kept unless others are
+given. Opening reads the header only. `Image.crop` decodes the whole picture, where `ImageCodec.decode_region` would not.
 """
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -81,7 +81,7 @@ class SiglumImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
 
-def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from siglum.codecs.image.codec import ImageCodec
     from siglum.codecs.image.picture import Picture
 
