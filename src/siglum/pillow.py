@@ -10,7 +10,7 @@
 
 `Image.save` takes ``quality`` (0 to 100), ``lossless`` (True, False; None leaves the choice to the codec), ``model``,
 ``threads``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are kept unless others are
-given. Opening reads the header only. `Image.crop` decodes the whole picture, where `ImageCodec.decode_region` would not.
+given. Opening reads the header only. `Image.crop` decodes all of it, where `ImageCodec.decode_region` would not.
 """
 
 from __future__ import annotations

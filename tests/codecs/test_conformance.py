@@ -23,7 +23,15 @@ def wave(shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(planes, -1).reshape(shape).astype(np.uint8)
 
 
-SAMPLES = {"image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))]}
+def noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return (20 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
+
+
+SAMPLES = {
+    "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
+    "kv": [noise((2, 2, 3, 70, 16), "float16")],
+    "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
+}
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 
 SCRIPT = """

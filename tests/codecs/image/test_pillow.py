@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 import siglum
-import siglum.pillow  # noqa: F401
+import siglum.pillow
 
 PICTURE = Path(__file__).parents[2] / "media" / "kodim23.png"
 

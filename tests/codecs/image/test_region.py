@@ -54,7 +54,7 @@ def test_a_region_is_the_part_of_the_whole(
     @settings(deadline=None, max_examples=10)
     @given(regions)
     def check(region: tuple[int, int, int, int]) -> None:
-        x, y, width, height = region[:2] + (min(region[2], 300 - region[0]), min(region[3], 200 - region[1]))
+        x, y, width, height = (*region[:2], min(region[2], 300 - region[0]), min(region[3], 200 - region[1]))
         part = codec.decode_region(data, (x, y, width, height)).pixels
         error = np.abs(part - whole[y : y + height, x : x + width]).max()
         assert error <= (0 if lossless else 1)
