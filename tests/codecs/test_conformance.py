@@ -27,9 +27,14 @@ def noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return (20 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
 
 
+def cache(tokens: int, dtype: str) -> np.ndarray:
+    values = np.random.default_rng(0).standard_normal((2, 2, 2, tokens, 16)).cumsum(axis=-1)
+    return values.astype(dtype)
+
+
 SAMPLES = {
     "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
-    "kv": [noise((2, 2, 3, 70, 16), "float16")],
+    "kv": [cache(70, "float16"), cache(3, "float32")],
     "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
 }
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
