@@ -44,6 +44,7 @@ class Run:
     passes: int = 3
     batch: int = 16384
     settle: float = 1.0  # part of the steps after which EMA codebooks stop restarting
+    peer: bool = False  # the codebook is a class of vector-quantize-pytorch and its settings
 
 
 @dataclass
@@ -99,7 +100,7 @@ RUNS = [
     Run("SimVQ", codebook=SIMVQ, rate=2e-4, **WIDE, **OWN),
     Run("VQBridge", codebook={"kind": "bridge"}, **WIDE),
     *(
-        Run(f"vector-quantize-pytorch: {name}", codebook={"peer": peer}, **sizes)
+        Run(f"vector-quantize-pytorch: {name}", codebook=peer, peer=True, **sizes)
         for sizes in (SMALL, WIDE)
         for name, peer in (
             ("EMA, no restarts", PEER),
@@ -118,8 +119,8 @@ class Coder(nn.Module):
         super().__init__()
         self.before, self.after = _perceptron(run.dim), _perceptron(run.dim)
         self.quantizer: Any
-        if "peer" in run.codebook:
-            self.quantizer = PeerQuantizer(run.dim, run.codewords, **run.codebook["peer"])
+        if run.peer:
+            self.quantizer = PeerQuantizer(run.dim, run.codewords, **run.codebook)
         else:
             self.quantizer = get(
                 "vector", dim=run.dim, codewords=run.codewords, codebook=run.codebook, estimator=run.estimator
@@ -247,7 +248,7 @@ def main() -> None:
     print(about)
     print("\n| K | D | method | usage | perplexity | mse | CPU s |\n|---:|---:|---|---:|---:|---:|---:|")
     for run in RUNS:
-        if arguments.codewords not in (None, run.codewords) or ("peer" in run.codebook) != arguments.peers:
+        if arguments.codewords not in (None, run.codewords) or run.peer != arguments.peers:
             continue
         known = [result for result in done if result["run"] == asdict(run)]
         result = known[0] if known else asdict(train(run, *vectors(data, run)))
