@@ -120,9 +120,9 @@ class Staged(Quantizer):
         """Sums of codewords in the frame that is split: (N, S') -> (N, D)."""
         parts = []
         for _, members in self.chains(codes.shape[1]):
-            value = torch.zeros(())
+            value = torch.zeros((), device=codes.device)
             for stage in members:
-                value = value.to(codes.device) + self.codebooks[stage].vectors()[codes[:, stage]]
+                value = value + self.codebooks[stage].vectors()[codes[:, stage]]
             parts.append(value)
         missing = self.step - len(parts)
         if missing:
