@@ -20,17 +20,13 @@ std::size_t threads_for(std::size_t threads, std::size_t macs) {
   return std::max<std::size_t>(1, std::min(threads, macs / macs_per_thread));
 }
 
-// Whether all magnitudes are at most `limit`. The bits of floats are in the order of their magnitudes, infinity and
-// what is no number last; compilers turn integers into vectors.
-bool within(const float* values, std::size_t count, float limit) {
-  std::int32_t most, beyond = 0;
-  std::memcpy(&most, &limit, sizeof most);
-  for (std::size_t i = 0; i < count; ++i) {
-    std::int32_t bits;
-    std::memcpy(&bits, values + i, sizeof bits);
-    beyond |= (bits & 0x7fffffff) > most ? 1 : 0;
-  }
-  return beyond == 0;
+// The next block is on its way while this one is searched.
+void prefetch(const float* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p, 0, 2);
+#else
+  static_cast<void>(p);
+#endif
 }
 
 // Rows of one dimension each, on whole cache lines.
@@ -119,16 +115,18 @@ class Block {
   explicit Block(std::size_t dimension) : dimension_(dimension), limit_(limit_of(dimension)), x_(dimension) {}
 
   // Vectors [first, first + count); false if one of them is not finite.
-  bool load(const Vectors& x, std::size_t first, std::size_t count, First& bad) {
+  bool load(const Kernels& kernels, const Vectors& x, std::size_t first, std::size_t count, First& bad) {
     count_ = count;
     const float* from = x.data + first * dimension_;
-    if (!within(from, count * dimension_, limit_)) {
+    if (!kernels.within(from, count * dimension_, limit_)) {
       for (std::size_t i = 0; i < count; ++i) {
-        if (!within(from + i * dimension_, dimension_, limit_)) bad.report(first + i);
+        if (!kernels.within(from + i * dimension_, dimension_, limit_)) bad.report(first + i);
       }
       return false;
     }
     transpose(from, count, dimension_, x_.data());
+    const float* end = x.data + std::min(first + 2 * count, x.count) * dimension_;
+    for (const float* next = from + count * dimension_; next < end; next += 16) prefetch(next);
     return true;
   }
 
@@ -172,7 +170,7 @@ std::size_t for_blocks(const Kernels& kernels, const Vectors& x, std::size_t cod
     Block vectors(x.dimension);
     for (std::size_t b = begin; b < end; ++b) {
       const std::size_t first = b * block, count = std::min(block, x.count - first);
-      if (vectors.load(x, first, count, bad)) work(vectors, first, count);
+      if (vectors.load(kernels, x, first, count, bad)) work(vectors, first, count);
     }
   });
   return bad.value();
@@ -198,10 +196,10 @@ Packed::Packed(const float* codewords, std::size_t count, std::size_t dimension,
   if (count > std::numeric_limits<std::int32_t>::max() - tile || dimension > max_dimension) {
     throw std::invalid_argument("a codebook has at most 2^31 codewords of 2^20 dimensions");
   }
-  if (!within(codewords, count * dimension, limit_of(dimension))) {
+  if (!scalar_kernels()->within(codewords, count * dimension, limit_of(dimension))) {
     throw std::invalid_argument("codewords must be finite, and small enough for float32 distances");
   }
-  if (bias && !within(bias, count, std::ldexp(1.0f, 124))) {
+  if (bias && !scalar_kernels()->within(bias, count, std::ldexp(1.0f, 124))) {
     throw std::invalid_argument("bias must be finite, and small enough for float32 distances");
   }
   const std::size_t tiles = (count + tile - 1) / tile;
@@ -274,7 +272,7 @@ std::size_t accumulate(const Vectors& x, const std::int32_t* indices, std::size_
   team.rows(x.count, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const bool known = indices[i] >= 0 && static_cast<std::size_t>(indices[i]) < codewords;
-      if (!known || !within(x.data + i * dimension, dimension, most)) return bad.report(i);
+      if (!known || !scalar_kernels()->within(x.data + i * dimension, dimension, most)) return bad.report(i);
     }
   });
   if (bad.value() != all_finite) return bad.value();

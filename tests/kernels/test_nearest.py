@@ -1,6 +1,8 @@
 """The search for the nearest codeword: against brute force in float64, and the same on every instruction set."""
 
+import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,3 +255,13 @@ def test_memory_grows_with_the_vectors_alone():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * len(x) + 65536
+
+
+def test_the_example_of_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(compile(example, "search.md", "exec"), names)
+    assert np.array_equal(names["best"][:, 0], names["indices"])
+    assert np.array_equal(names["codes"][:, 0], names["indices"])
+    assert names["counts"].sum() == 1000
