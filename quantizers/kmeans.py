@@ -43,7 +43,7 @@ def kmeans(
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    x = _sample(x, count, generator)
+    x = sample(x, count, generator)
     if centroids is None:
         centroids = _seeds(x, count, generator)
     before: Tensor | None = None
@@ -75,7 +75,7 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    x = _sample(x, count, generator)
+    x = sample(x, count, generator)
     dim = x.shape[1]
     centre = x.mean(0)
     axes = torch.linalg.eigh((x - centre).T @ (x - centre))[1].flip(1)
@@ -91,7 +91,8 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     return centroids @ axes.T + centre
 
 
-def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Of more than 32,768 vectors (N, D), and more than 256 a codeword, as many as that; else all."""
     most = max(_FEW, _PER_CODEWORD * count)
     return x if len(x) <= most else x[torch.randperm(len(x), generator=generator)[:most].to(x.device)]
 
