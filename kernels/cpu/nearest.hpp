@@ -51,6 +51,11 @@ std::size_t top(const Kernels& kernels, const Vectors& x, const Packed& codebook
 std::size_t residual(const Kernels& kernels, const Vectors& x, const std::vector<const Packed*>& stages,
                      std::int32_t* codes, float* left, std::size_t threads);
 
+// As residual, with the best `width` partial solutions kept at every stage (1 to `block`): of those with one code more,
+// the ones with the least |rest|^2 + biases, of equals the one whose parent was better, then the lower index.
+std::size_t beam(const Kernels& kernels, const Vectors& x, const std::vector<const Packed*>& stages, std::size_t width,
+                 std::int32_t* codes, std::size_t threads);
+
 // counts [codewords] and sums [codewords][dimension] of the vectors of each index, added in the order of vectors.
 // Returns the first vector whose index is none of a codeword, or that is not finite, else all_finite.
 std::size_t accumulate(const Vectors& x, const std::int32_t* indices, std::size_t codewords, std::int64_t* counts,
