@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -57,7 +57,7 @@ class Bench:
         command: str,
         *,
         resume: bool = False,
-        progress: Callable[[Iterator[Row], int], Iterator[Row]] = lambda rows, count: rows,
+        progress: Callable[[Iterable[Row], int], Iterable[Row]] = lambda rows, count: rows,
     ) -> list[Row]:
         """Measure everything, document by document, and leave the rows in a file; returns them.
 
@@ -74,7 +74,9 @@ class Bench:
         kept = [row for row in known.values() if row.failure is None]
         header = self._run_line(command, documents)
         write_rows(path, header, kept)
-        todo = sum(row.key not in known or known[row.key].failure is not None for _, p in tasks for *_, row in p)
+        todo = sum(
+            row.key not in known or known[row.key].failure is not None for _, p in tasks for *_, row in p
+        )
         found = {row.key: row for row in kept}
         with path.open("a") as file:
 
@@ -114,7 +116,9 @@ class Bench:
             yield from (replace(row, failure=_failure("read", error)) for *_, row in tasks)
             return
         for coder, dial, row in tasks:
-            yield self._row(coder, dial, replace(row, units=float(cache.elements), rate_unit="bpe"), cache, after)
+            yield self._row(
+                coder, dial, replace(row, units=float(cache.elements), rate_unit="bpe"), cache, after
+            )
 
     def _row(self, coder: KVCoder, dial: Dial, row: Row, cache: KVCache, after: _After) -> Row:
         try:
@@ -122,7 +126,11 @@ class Bench:
         except Exception as error:
             return replace(row, failure=_failure("encode", error))
         row = replace(
-            row, bytes=len(data), rate=8 * len(data) / cache.elements, sha256=sha256(data).hexdigest(), encode_s=seconds
+            row,
+            bytes=len(data),
+            rate=8 * len(data) / cache.elements,
+            sha256=sha256(data).hexdigest(),
+            encode_s=seconds,
         )
         try:
             decoded, seconds = _timed(lambda: coder.decode(data), self.repeats)
@@ -141,7 +149,9 @@ class Bench:
             "commit": commit(),
             "machine": machine(),
             "versions": versions(),
-            "data": [{"path": document.name, "items": 1, "sha256": document.sha256} for document in documents],
+            "data": [
+                {"path": document.name, "items": 1, "sha256": document.sha256} for document in documents
+            ],
             "threads": 1,
             "seed": 0,
             "missing_metrics": {} if self.model else {"kl": "no model: name one with --model"},
@@ -156,6 +166,7 @@ class _After:
         self.model = bench.model if len(document.continuation) > 1 else None
         if self.model is None:
             return
+        self.tokens = cache.tokens
         self.predicted = self.model.follow(cache, document.continuation)
         first, count = document.continuation[0], bench.generate
         self.written = self.model.generate(cache, first, count) if count else []
@@ -167,7 +178,9 @@ class _After:
         if self.model is None:
             return {}
         tokens = self.document.continuation
-        got = agreement(self.predicted, self.model.follow(decoded, tokens), tokens, self.document.answer)
+        got = agreement(
+            self.predicted, self.model.follow(decoded, tokens, self.tokens), tokens, self.document.answer
+        )
         found: dict[str, float | None] = {
             "kl": got.kl, "kl_p50": got.kl_median, "kl_p99": got.kl_high,
             "ppl_change": got.ppl_change, "top1": got.top1,
@@ -175,19 +188,19 @@ class _After:
         if got.answer is not None:
             found["needle"] = got.answer
         if self.written:
-            said = self.model.generate(decoded, tokens[0], len(self.written))
+            said = self.model.generate(decoded, tokens[0], len(self.written), self.tokens)
             same = [a == b for a, b in zip(said, self.written, strict=True)]
             found["generation"] = (same.index(False) if False in same else len(same)) / len(same)
         if self.bench.first_token:
             start = perf_counter()
-            self.model.generate(decoded, tokens[0], 1)
+            self.model.generate(decoded, tokens[0], 1, self.tokens)
             found["first_token_s"] = seconds + perf_counter() - start
             found["recompute_s"] = self.document.recompute_s
         return found
 
 
 def errors(cache: KVCache, decoded: KVCache) -> dict[str, float | None]:
-    """Mean squared errors of keys and of values over their own variance.
+    """Mean squared errors of keys and of values over their own variance; none where tokens were dropped.
 
     Raises
     ------
@@ -195,12 +208,16 @@ def errors(cache: KVCache, decoded: KVCache) -> dict[str, float | None]:
         If shapes or types differ, or something decoded is not finite.
     """
     found: dict[str, float | None] = {}
+    if decoded.tokens < cache.tokens:  # some were dropped on purpose
+        return found
     if decoded.dtype != cache.dtype or len(decoded.layers) != len(cache.layers):
-        raise ValueError(f"{len(cache.layers)} layers of {cache.dtype} became {len(decoded.layers)} of {decoded.dtype}")
+        raise ValueError(
+            f"{len(cache.layers)} layers of {cache.dtype} became {len(decoded.layers)} of {decoded.dtype}"
+        )
     for place, name in enumerate(("keys", "values")):
         lost = power = 0.0
         for mine, theirs in zip(cache.layers, decoded.layers, strict=True):
-            x, y = as_float(mine[place], cache.dtype), as_float(theirs[place], cache.dtype)
+            x, y = as_float(mine[:2][place], cache.dtype), as_float(theirs[:2][place], cache.dtype)
             if x.shape != y.shape or not np.isfinite(y).all():
                 raise ValueError(f"{name} of shape {x.shape} became {y.shape}, or are not finite")
             lost += float(np.square(x - y).sum(dtype=np.float64))

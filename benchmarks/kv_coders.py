@@ -28,6 +28,8 @@ DIALS: dict[str, tuple[str, tuple[float, ...]]] = {
     "group-vq": ("stages", (1, 2, 3)),
 }
 QUALITIES = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+EVICT = "evict:"
+SHARES = (0.25, 0.5, 0.75)
 DEFAULT = ("kv", "kivi-4", "turboquant", "cachegen", "q8_0", "q4_0-hadamard")
 
 
@@ -68,7 +70,7 @@ def make(
     threads: int = 1,
     effort: int | None = None,
 ) -> KVCoder:
-    """Return the coder of a name.
+    """Return the coder of a name; ``evict:NAME@DIAL`` drops tokens before a codec with a fixed dial.
 
     Parameters
     ----------
@@ -86,6 +88,16 @@ def make(
     UsageError
         If there is none of that name, or it must be fitted and was not.
     """
+    if name.startswith(EVICT):
+        inner, _, dial = name.removeprefix(EVICT).partition("@")
+        options = {
+            "sinks": sinks,
+            "calibration": calibration,
+            "fits": fits,
+            "threads": threads,
+            "effort": effort,
+        }
+        return _evicting(name, make(inner, **options), dial, window, (fits or {}).get("queries"))
     if name not in names():
         raise UsageError(f"unknown codec {name!r}; there are {', '.join(names())}")
     if name in OURS:
@@ -104,7 +116,9 @@ def make(
             return fixed
         if turned == "bits" and name == "turboquant":
             return fixed | {"key_bits": int(dial or 4), "value_bits": int(dial or 4)}
-        whole = dial is not None and float(dial).is_integer() and turned in ("bits", "level", "rank", "stages")
+        whole = (
+            dial is not None and float(dial).is_integer() and turned in ("bits", "level", "rank", "stages")
+        )
         return fixed | {turned: int(dial) if whole and dial is not None else dial}
 
     def coder(dial: Dial) -> Any:
@@ -131,7 +145,13 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
     if name == "kv-lossless":
         fixed["lossless"] = True
     chosen = None if name == "kv-free" else calibration
-    said = str(Path(chosen).name) if isinstance(chosen, str | Path) else "given" if chosen is not None else "none"
+    said = (
+        str(Path(chosen).name)
+        if isinstance(chosen, str | Path)
+        else "given"
+        if chosen is not None
+        else "none"
+    )
 
     def settings(dial: Dial) -> dict[str, Any]:
         shown = {**fixed, "calibration": said}
@@ -146,3 +166,29 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
 
     dials: tuple[Dial, ...] = (None,) if name == "kv-lossless" else QUALITIES
     return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings)
+
+
+def _evicting(
+    name: str, inner: KVCoder, dial: str, window: int, queries: Mapping[str, Any] | None
+) -> KVCoder:
+    from siglum.codecs.kv.baselines import policy
+
+    try:
+        fixed = float(dial) if dial else inner.dials[-1]
+    except ValueError:
+        raise UsageError(f"{name!r} has no number after the @") from None
+
+    def chosen(share: Dial) -> policy.TokenPolicy:
+        kept = 0.5 if share is None else share
+        if queries is None:
+            return policy.KeyNorm(kept, window=max(window, 32))
+        return policy.ExpectedAttention(kept, window=max(window, 32), queries=queries)
+
+    return KVCoder(
+        name,
+        SHARES,
+        inner.version,
+        lambda cache, share: policy.encode(cache, chosen(share), lambda kept: inner.encode(kept, fixed)),
+        lambda data: policy.decode(data, inner.decode),
+        lambda share: inner.settings(fixed) | {"keep": share, "policy": type(chosen(share)).__name__},
+    )

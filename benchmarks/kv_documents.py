@@ -69,10 +69,14 @@ class Document:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_cache(cache, path)
         fields = {"tokens": self.tokens, "continuation": self.continuation}
-        path.with_suffix(".json").write_text(json.dumps(fields | ({"answer": self.answer} if self.answer else {})))
+        path.with_suffix(".json").write_text(
+            json.dumps(fields | ({"answer": self.answer} if self.answer else {}))
+        )
 
 
-def find(paths: Sequence[Path], model: Model | None, prefix: int, continuation: int, limit: int | None) -> list[Document]:
+def find(
+    paths: Sequence[Path], model: Model | None, prefix: int, continuation: int, limit: int | None
+) -> list[Document]:
     """The documents below folders: caches (`.safetensors`, tokens in a `.json` beside), and texts.
 
     Of a text that is long enough the first tokens are taken.
@@ -116,6 +120,15 @@ def _documents(
                 yield Document(name, tokens[:prefix], tokens[prefix : prefix + continuation])
 
 
+def needles(documents: Sequence[Document], model: Model) -> list[Document]:
+    """A document with a hidden pass key for each, at depths from 0.1 to 0.9, always the same."""
+    found = []
+    for number, document in enumerate(documents):
+        key = str(10000 + int(document.sha256[:12], 16) % 90000)
+        found.append(needle(document, model, key, (0.1, 0.3, 0.5, 0.7, 0.9)[number % 5]))
+    return found
+
+
 def needle(document: Document, model: Model, key: str, depth: float) -> Document:
     """The same prefix with a pass key hidden in it, and a question for it after.
 
@@ -132,6 +145,4 @@ def needle(document: Document, model: Model, key: str, depth: float) -> Document
     at = round(depth * room)
     tokens = document.tokens[:at] + hidden + document.tokens[at:room]
     start = len(question)
-    return Document(
-        f"needle-{key}-{document.name}", tokens, question + answer, (start, start + len(answer))
-    )
+    return Document(f"needle-{key}-{document.name}", tokens, question + answer, (start, start + len(answer)))

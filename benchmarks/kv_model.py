@@ -94,22 +94,37 @@ class Model:
             layer.keys, layer.values = layer.keys.half(), layer.values.half()
         return KVCache.from_transformers(made, self.config, model=model), seconds
 
-    def follow(self, cache: KVCache, tokens: list[int]) -> Any:
-        """Log-probabilities (tokens, vocabulary) of each token's successor, after the cache."""
+    def follow(self, cache: KVCache, tokens: list[int], start: int | None = None) -> Any:
+        """Log-probabilities (tokens, vocabulary) of each token's successor, after the cache.
+
+        Parameters
+        ----------
+        start
+            Position of the first token, where it is not the number of those in the cache.
+        """
         import torch
 
+        first = cache.tokens if start is None else start
         with torch.inference_mode():
-            logits = self.module(torch.tensor([tokens]), past_key_values=self._given(cache)).logits[0]
+            logits = self.module(
+                torch.tensor([tokens]),
+                position_ids=torch.arange(first, first + len(tokens))[None],
+                past_key_values=self._given(cache),
+            ).logits[0]
             return torch.log_softmax(logits.float(), -1)
 
-    def generate(self, cache: KVCache, first: int, count: int) -> list[int]:
-        """The likeliest tokens after the cache and the token ``first``, one after the other."""
+    def generate(self, cache: KVCache, first: int, count: int, start: int | None = None) -> list[int]:
+        """The likeliest tokens after the cache and the token ``first``, one after the other; ``start`` as in `follow`."""
         import torch
 
-        given, found, token = self._given(cache), [], first
+        given, token = self._given(cache), first
+        found: list[int] = []
+        place = cache.tokens if start is None else start
         with torch.inference_mode():
             for _ in range(count):
-                token = int(self.module(torch.tensor([[token]]), past_key_values=given).logits[0, -1].argmax())
+                where = torch.tensor([[place + len(found)]])
+                made = self.module(torch.tensor([[token]]), position_ids=where, past_key_values=given)
+                token = int(made.logits[0, -1].argmax())
                 found.append(token)
         return found
 
@@ -117,16 +132,21 @@ class Model:
         import torch
         from transformers import DynamicCache
 
-        made = DynamicCache(config=self.module.config)
+        made: Any = DynamicCache(config=self.module.config)
         for number, layer in enumerate(cache.layers):
-            parts = [torch.from_numpy(as_float(np.ascontiguousarray(part), cache.dtype))[None] for part in layer[:2]]
+            parts = [
+                torch.from_numpy(as_float(np.ascontiguousarray(part), cache.dtype))[None]
+                for part in layer[:2]
+            ]
             made.update(parts[0], parts[1], number)
             if hasattr(made.layers[number], "cumulative_length"):
                 made.layers[number].cumulative_length = cache.tokens
         return made
 
 
-def agreement(original: Any, decoded: Any, tokens: list[int], answer: tuple[int, int] | None = None) -> Agreement:
+def agreement(
+    original: Any, decoded: Any, tokens: list[int], answer: tuple[int, int] | None = None
+) -> Agreement:
     """Compare two results of `Model.follow`.
 
     Parameters

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from siglum.cli.bench_kv import kv
 from siglum.cli.errors import SOME_FAILED, CommandFailed
 from siglum.cli.output import print_json, say
 from siglum.errors import UsageError
@@ -44,8 +45,8 @@ def bench() -> None:
 @bench.command(
     short_help="Measure codecs.",
     no_args_is_help=True,
-    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder. A "
-    "folder called run, report or entropy is ./run, ./report, ./entropy. "
+    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder; "
+    "`codec bench kv` measures key-value caches. A folder called run, report, entropy or kv is ./run, and so on. "
     "Exit code: 5 if anything failed, or a codec or metric that was asked for is missing.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
@@ -203,6 +204,9 @@ def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
         rows.append(row)
     if not as_json:
         click.echo("\n" + report.table(rows) + "\n\n" + report.verdicts(report.bars(rows)))
+
+
+bench.add_command(kv)
 
 
 def _progress(line: str) -> None:

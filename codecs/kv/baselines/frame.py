@@ -133,7 +133,9 @@ class Baseline(ABC):
         """
         layers = cache.layers
         if len({(layer.keys.shape, layer.values.shape, layer.rope) for layer in layers}) > 1:
-            raise UnsupportedInputError("rivals code caches whose layers have one shape and one rotary embedding")
+            raise UnsupportedInputError(
+                "rivals code caches whose layers have one shape and one rotary embedding"
+            )
         tokens, rope = layers[0].tokens, layers[0].rope
         first, last = min(self.sinks, tokens), max(min(self.sinks, tokens), tokens - self.window)
         config = {k: v for k, v in asdict(self).items() if not isinstance(v, np.ndarray) and k != "fitted"}
@@ -149,7 +151,8 @@ class Baseline(ABC):
                 out.put(np.concatenate([part[:, :first], part[:, last:]], 1))
         if last > first:
             stacked = [
-                np.stack([as_float(layer[i][:, first:last], cache.dtype) for layer in layers]) for i in (0, 1)
+                np.stack([as_float(layer[:2][i][:, first:last], cache.dtype) for layer in layers])
+                for i in (0, 1)
             ]
             if not all(np.isfinite(part).all() for part in stacked):
                 raise UnsupportedInputError("the cache holds numbers that are not finite")
@@ -164,9 +167,7 @@ class Baseline(ABC):
         rope = None if header["rope"] is None else Rope.from_dict(header["rope"])
         kept = first + tokens - last
         kind = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4"}[header["dtype"]]
-        raw = [
-            [parts.array(kind, (heads, kept, channels)) for channels in (dim, wide)] for _ in range(count)
-        ]
+        raw = [[parts.array(kind, (heads, kept, channels)) for channels in (dim, wide)] for _ in range(count)]
         middle: list[Floats] = [np.zeros((count, heads, last - first, c), np.float32) for c in (dim, wide)]
         if last > first:
             middle = list(self.unpack(Arrays(middle[0], middle[1], rope, header["position"] + first), parts))

@@ -56,7 +56,9 @@ class Llama(Baseline):
             place = np.abs(blocks).argmax(-1, keepdims=True)
             extreme = np.take_along_axis(blocks, place, -1)
             step = (extreme / -8 if self.width == 4 else np.abs(extreme) / 127).astype(np.float16)
-            inverse = np.divide(1, step, out=np.zeros_like(step, np.float32), where=step != 0, dtype=np.float32)
+            inverse = np.divide(
+                1, step, out=np.zeros_like(step, np.float32), where=step != 0, dtype=np.float32
+            )
             if self.width == 4:
                 codes = np.clip(np.floor(blocks * inverse + 8.5), 0, 15)
             else:
