@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siglum.errors import UsageError
+
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
+
+
+def check(*widths: int) -> None:
+    """Raise `UsageError` unless all are 1 to 8 bits."""
+    for width in widths:
+        if not 1 <= width <= 8:
+            raise UsageError(f"codes have 1 to 8 bits, not {width}")
 
 
 def pack(codes: NDArray[Any], bits: int) -> bytes:

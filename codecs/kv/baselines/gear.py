@@ -40,6 +40,9 @@ class Gear(Baseline):
     rank: int = 4
     name: ClassVar[str] = "gear"
 
+    def __post_init__(self) -> None:
+        packing.check(self.bits)
+
     def pack(self, arrays: Arrays, out: Sections) -> None:  # noqa: D102
         for part, turned in ((arrays.keys, True), (arrays.values, False)):
             rows = _rows(part, turned)

@@ -36,6 +36,9 @@ class Grouped(Baseline):
     value_axis: str = "token"
     group: int = 0
 
+    def __post_init__(self) -> None:
+        bits.check(self.key_bits, self.value_bits)
+
     def pack(self, arrays: Arrays, out: Sections) -> None:  # noqa: D102
         self._pack(arrays.keys, self.key_bits, self.key_axis, out)
         self._pack(arrays.values, self.value_bits, self.value_axis, out)

@@ -47,6 +47,9 @@ class TurboQuant(Baseline):
     value_bits: int = 4
     name: ClassVar[str] = "turboquant"
 
+    def __post_init__(self) -> None:
+        bits.check(self.key_bits, self.value_bits)
+
     def pack(self, arrays: Arrays, out: Sections) -> None:  # noqa: D102
         for part, width in ((arrays.keys, self.key_bits), (arrays.values, self.value_bits)):
             norm = np.linalg.norm(part, axis=-1, keepdims=True)
