@@ -158,6 +158,12 @@ class Bench:
         }
 
 
+def _dataset(documents: Sequence[Document]) -> dict[str, Any]:
+    digest = sha256("".join(document.sha256 for document in documents).encode()).hexdigest()
+    ends = dict.fromkeys(document.name for document in (documents[0], documents[-1]))
+    return {"path": " … ".join(ends), "items": len(documents), "sha256": digest}
+
+
 class _After:
     """What the model predicts after the original cache; computed once for a document."""
 

@@ -114,7 +114,7 @@ class Model:
             return torch.log_softmax(logits.float(), -1)
 
     def generate(self, cache: KVCache, first: int, count: int, start: int | None = None) -> list[int]:
-        """The likeliest tokens after the cache and the token ``first``, one after the other; ``start`` as in `follow`."""
+        """The likeliest tokens after the cache and the token ``first``, one by one; ``start`` as in `follow`."""
         import torch
 
         given, token = self._given(cache), first
