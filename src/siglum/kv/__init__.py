@@ -10,13 +10,15 @@
 """
 
 from siglum.codecs.kv.cache import KVCache, Layer
+from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.codec import KVCodec, KVConfig, compress, decompress
 from siglum.codecs.kv.decoding import KVWarning
-from siglum.codecs.kv.encoding import Encoder
+from siglum.codecs.kv.encoding import Encoder, append
 from siglum.codecs.kv.files import read_cache, write_cache
 from siglum.codecs.kv.rope import Rope
 
 __all__ = [
+    "Calibration",
     "Encoder",
     "KVCache",
     "KVCodec",
@@ -24,6 +26,7 @@ __all__ = [
     "KVWarning",
     "Layer",
     "Rope",
+    "append",
     "compress",
     "decompress",
     "read_cache",
