@@ -15,6 +15,7 @@ import numpy as np
 from siglum.benchmarks.coder import Dial
 from siglum.benchmarks.kv_coders import KVCoder
 from siglum.benchmarks.kv_documents import Document
+from siglum.benchmarks.kv_health import health
 from siglum.benchmarks.kv_model import Model, agreement
 from siglum.benchmarks.machine import commit, machine, versions
 from siglum.benchmarks.rows import Key, Row, line_of, read_rows, write_rows
@@ -38,6 +39,8 @@ class Bench:
         Whether to time the first token after loading a file, and after computing the prefix anew.
     repeats
         Calls of each coder; the quickest counts.
+    health
+        Whether to say what the tables of `kv` ask for beside what its files have.
     save
         Folder to keep the caches of texts in.
     """
@@ -49,6 +52,7 @@ class Bench:
     first_token: bool = False
     repeats: int = 1
     save: Path | None = None
+    health: bool = False
 
     def run(
         self,
@@ -132,6 +136,8 @@ class Bench:
             sha256=sha256(data).hexdigest(),
             encode_s=seconds,
         )
+        if self.health and coder.name in ("kv", "kv-free"):
+            row = replace(row, health=health(coder, cache, dial))
         try:
             decoded, seconds = _timed(lambda: coder.decode(data), self.repeats)
         except Exception as error:

@@ -53,6 +53,7 @@ from siglum.errors import UsageError
 @click.option(
     "--first-token", is_flag=True, help="Also time the first token, against computing the prefix anew."
 )
+@click.option("--health", is_flag=True, help="Also count the bits that the tables of siglum's codec ask for.")
 @click.option(
     "--repeats", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Of every call."
 )
@@ -81,6 +82,7 @@ def kv(
     needle: bool,
     generate: int,
     first_token: bool,
+    health: bool,
     repeats: int,
     save: str | None,
     limit: int | None,
@@ -132,7 +134,8 @@ def kv(
         "effort": effort,
     }
     coders = [kv_coders.make(name, threads=threads, **options) for name in names]
-    bench = Bench(coders, given, reader, generate, first_token, repeats, None if save is None else Path(save))
+    kept = None if save is None else Path(save)
+    bench = Bench(coders, given, reader, generate, first_token, repeats, kept, health)
     if reader is None:
         say("no model: bytes, errors and speeds only", err=True)
     with _rows_path(rows_file, resume, force) as path:
