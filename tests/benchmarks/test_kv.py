@@ -73,6 +73,13 @@ def test_a_codec_that_fails_is_a_row(folder: Path, tmp_path: Path) -> None:
     assert rows[1].failure is not None and rows[1].failure["stage"] in ("encode", "decode")
 
 
+def test_bits_that_tables_ask_for_are_most_of_a_file(folder: Path, tmp_path: Path) -> None:
+    bench = Bench([kv_coders.make("kv-free")], {"": (70.0,)}, health=True)
+    (row,) = bench.run(find([folder], None, 40, 2, 1), tmp_path / "rows.jsonl", "test")
+    assert row.failure is None and row.health is not None and row.bytes is not None
+    assert 0 < row.health["ideal_bits"] < row.health["actual_bits"] == 8 * row.bytes
+
+
 def test_errors_refuse_other_shapes() -> None:
     x = np.ones((1, 8, 4), np.float16)
     one = KVCache.from_arrays([(x, x)])
