@@ -145,13 +145,10 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
     if name == "kv-lossless":
         fixed["lossless"] = True
     chosen = None if name == "kv-free" else calibration
-    said = (
-        str(Path(chosen).name)
-        if isinstance(chosen, str | Path)
-        else "given"
-        if chosen is not None
-        else "none"
-    )
+    if isinstance(chosen, str | Path):
+        said = Path(chosen).name
+    else:
+        said = "none" if chosen is None else chosen.id.hex()
 
     def settings(dial: Dial) -> dict[str, Any]:
         shown = {**fixed, "calibration": said}

@@ -43,6 +43,11 @@ from siglum.errors import UsageError
 @click.option("--window", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Last tokens that every codec keeps.")  # fmt: skip
 @click.option("--calibration", default="auto", show_default=True, metavar="FILE", help="Of siglum's codec.")
+@click.option(
+    "--refit",
+    metavar="DIR",
+    help="Give the calibration the transforms of these caches, and keep its weights.",
+)
 @click.option("--effort", type=click.IntRange(1, 9), metavar="N", help="Of siglum's codec.")
 @click.option("--fit", metavar="DIR", help="Caches or texts that rivals are fitted to.")
 @click.option("--fits", metavar="DIR", help="Where what they are fitted to is kept.  [default: DIR of --fit]")
@@ -76,6 +81,7 @@ def kv(
     sinks: int,
     window: int,
     calibration: str,
+    refit: str | None,
     effort: int | None,
     fit: str | None,
     fits: str | None,
@@ -126,10 +132,17 @@ def kv(
     if fit is not None:
         calibrating = kv_documents.find([Path(fit)], reader, prefix, 2, None)
         known = fitted_to(names, calibrating, reader, Path(fits or fit))
+    chosen: Any = calibration
+    if refit is not None:
+        from siglum.benchmarks.kv_refit import refit as refitted
+        from siglum.codecs.kv.calibration import find
+
+        others = kv_documents.find([Path(refit)], reader, prefix, 2, None)
+        chosen = refitted(find(calibration), others, reader)
     options: dict[str, Any] = {
         "sinks": sinks,
         "window": window,
-        "calibration": calibration,
+        "calibration": chosen,
         "fits": known,
         "effort": effort,
     }
