@@ -35,7 +35,7 @@ class CacheSettings:
     def config(self) -> dict[str, Any]:
         """Settings of the codec that were given."""
         given = {"sinks": self.sinks, "window": self.window, "effort": self.effort}
-        config = {name: value for name, value in given.items() if value is not None}
+        config: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if self.calibration is not None:
             config["calibration"] = None if self.calibration == "none" else self.calibration
         return config

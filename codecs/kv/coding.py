@@ -27,7 +27,7 @@ Integers = NDArray[np.int32]
 
 BAND = 16  # components that share a correction
 BANDS, TOKENS = 1, 2  # flags: which corrections a block has
-WEAKEST = -2  # components of lower tables are not coded: one in 10^7 of their symbols would not be zero
+WEAKEST = 8  # components of lower tables, deviations below a quarter of a step, are not coded: it gains nothing
 LARGEST = 2**15 - 1  # a symbol's magnitude
 MOST = 12  # of a correction
 BAND_TABLE, TOKEN_TABLE = 21, 24  # of the bank: deviations of 0.9 and 1.2
@@ -92,8 +92,10 @@ class Components:
     @cached_property
     def offset(self) -> Floats:
         """(count,) what is taken off the components."""
-        out = -(self.transform.mean @ self.analysis)
-        return out if self.shift is None else out - self.shift[: self.count].astype(np.float32) / 2
+        out: Floats = -(self.transform.mean @ self.analysis)
+        if self.shift is not None:
+            out -= self.shift[: self.count].astype(np.float32) / 2
+        return out
 
     @cached_property
     def mean(self) -> Floats:
@@ -101,17 +103,18 @@ class Components:
         if self.shift is None:
             return self.transform.mean
         shift = self.shift[: self.count].astype(np.float32) / 2
-        return self.transform.mean + shift @ self.synthesis
+        out: Floats = np.add(self.transform.mean, shift @ self.synthesis, dtype=np.float32)
+        return out
 
     def analyse(self, rows: Floats) -> Floats:
         """Tokens (n, width) to components in steps (n, count)."""
-        out = rows @ self.analysis
+        out: Floats = rows @ self.analysis
         out += self.offset
         return out
 
     def synthesise(self, components: Floats) -> Floats:
         """The inverse of `analyse`, as far as the components go."""
-        out = components @ self.synthesis
+        out: Floats = components @ self.synthesis
         out += self.mean
         return out
 

@@ -35,7 +35,7 @@ from siglum.errors import MalformedHeader
 
 AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
-REACH = 24  # tables below the weakest that is coded
+REACH = 34  # tables below the weakest that is coded
 MOST_CHANGE = 64  # of a scale, in tables
 SAMPLE = 1024  # tokens that they are taken from, at most
 LOCAL_FINENESS = -474  # of bases that travel with the cache: 0.05 of a step
