@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import siglum
@@ -145,10 +144,12 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
     if name == "kv-lossless":
         fixed["lossless"] = True
     chosen = None if name == "kv-free" else calibration
-    if isinstance(chosen, str | Path):
-        said = Path(chosen).name
-    else:
-        said = "none" if chosen is None else chosen.id.hex()
+    said = "none" if chosen is None else str(chosen)
+    if chosen not in (None, "auto"):  # loaded once, as whoever serves a model does
+        from siglum.codecs.kv.calibration import find
+
+        chosen = find(chosen)
+        said = chosen.id.hex()
 
     def settings(dial: Dial) -> dict[str, Any]:
         shown = {**fixed, "calibration": said}
@@ -159,7 +160,7 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
         return KVCodec(**fixed, **quality, calibration=chosen).encode(cache)
 
     def decode(data: bytes) -> KVCache:
-        return decompress(data, calibration=None if chosen in (None, "auto") else chosen, threads=threads)
+        return decompress(data, calibration=None if chosen == "auto" else chosen, threads=threads)
 
     dials: tuple[Dial, ...] = (None,) if name == "kv-lossless" else QUALITIES
     return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings)
