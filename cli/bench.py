@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from siglum.cli.bench_kv import kv
+from siglum.cli.bench_options import dials_of, names_of, progress_bar, progress_line, rows_path
+from siglum.cli.bench_quantizers import quantizers
 from siglum.cli.errors import SOME_FAILED, CommandFailed
 from siglum.cli.output import print_json, say
-from siglum.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from siglum.benchmarks.entropy_report import Bar
-    from siglum.benchmarks.rows import Row
+    pass
 
 
 class BenchGroup(click.Group):
@@ -48,8 +44,8 @@ def bench() -> None:
     short_help="Measure codecs.",
     no_args_is_help=True,
     epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder, "
-    "`codec bench quantizers` the quantizers. A folder called run, report, entropy or quantizers is ./run, "
-    "./report, ./entropy, ./quantizers. "
+    "`codec bench quantizers` compares vector quantizers, `codec bench kv` measures key-value caches. A folder "
+    "called as one of these is ./entropy, and so on. "
     "Exit code: 5 if anything failed, or a codec or metric that was asked for is missing.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
@@ -121,9 +117,9 @@ def run(
 
     planned = harness.plan(
         [Path(path) for path in paths],
-        _names(codecs),
-        _dials(qualities),
-        _names(metrics),
+        names_of(codecs),
+        dials_of(qualities),
+        names_of(metrics),
         limit=limit,
         quick=quick,
         threads=threads,
@@ -134,7 +130,7 @@ def run(
     click.echo(describe(settings), err=True)
     for name, hint in planned.absent_metrics.items():
         say(f"metric {name} is left out: {hint}", err=True)
-    with _rows_path(rows_file, resume, force) as path:
+    with rows_path(rows_file, resume, force) as path:
         rows = harness.run(
             planned,
             path,
@@ -142,7 +138,7 @@ def run(
             jobs=jobs,
             keep=None if keep is None else Path(keep),
             resume=resume,
-            progress=_progress_bar,
+            progress=progress_bar,
         )
         if page is not None:
             _render(path, Path(page), keep, anchor)
@@ -202,7 +198,7 @@ def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
     settings = f"thread CPU time (two threads: wall), least of at most {repeats} turns, int32, uint8 or int16 symbols"
     click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
     rows = []
-    for row in benchmark.run(benchmark.tasks(quick, seed), repeats, 0.5 if quick else 1.5, _progress):
+    for row in benchmark.run(benchmark.tasks(quick, seed), repeats, 0.5 if quick else 1.5, progress_line):
         if as_json:
             print_json(asdict(row) | {"over_percent": row.over_percent})
         rows.append(row)
@@ -210,152 +206,11 @@ def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
         click.echo("\n" + report.table(rows) + "\n\n" + report.verdicts(report.bars(rows)))
 
 
-@bench.command(short_help="Measure vector quantizers.")
-@click.argument("paths", metavar="[PATH…]", nargs=-1)
-@click.option(
-    "--codes", type=click.IntRange(1, 64), default=8, show_default=True, metavar="N", help="Of a vector."
-)
-@click.option(
-    "--bits", type=click.IntRange(1, 12), default=8, show_default=True, metavar="N", help="Of each code."
-)
-@click.option(
-    "--vectors",
-    type=click.IntRange(1000),
-    default=20_000,
-    show_default=True,
-    metavar="N",
-    help="To train on; a quarter as many others are the test.",
-)
-@click.option(
-    "--only",
-    metavar="NAMES",
-    help="Quantizers with commas, such as residual,PRQ; search for the search alone.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of all that is drawn.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row on stdout.")
-def quantizers(
-    paths: tuple[str, ...], codes: int, bits: int, vectors: int, only: str | None, seed: int, as_json: bool
-) -> None:
-    """Compare siglum's vector quantizers with faiss's and vector-quantize-pytorch's, at equal bits.
-
-    On vectors like SIFT's, which are drawn, and on those of each PATH: latents of pictures by siglum's image model,
-    log-mel frames of recordings, vectors along the last axis of arrays (.npy, .safetensors). First stands the search
-    for the nearest codeword alone. Everything runs on one thread; times are CPU times.
-
-    \b
-    Examples:
-      codec bench quantizers
-      codec bench quantizers --only search
-      codec bench quantizers kodak speech kv.safetensors --json > rows.jsonl
-    """  # noqa: D301
-    from siglum.benchmarks import quantizer_report as tables
-    from siglum.benchmarks import quantizers as benchmark
-    from siglum.benchmarks.entropy_report import verdicts
-    from siglum.benchmarks.machine import describe
-    from siglum.benchmarks.quantizer_methods import methods
-    from siglum.benchmarks.quantizer_searches import one_thread
-    from siglum.benchmarks.quantizer_sources import sources
-
-    names = _names(only)
-    known = {method.name for method in methods()} | {"search"}
-    if names is not None and not set(names) <= known:
-        raise UsageError(f"--only takes {', '.join(sorted(known))}, not {only!r}")
-    one_thread()
-    settings = f"one thread, CPU time; {codes} codes of {bits} bits, seed {seed}"
-    click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
-    found: list[Bar] = []
-    if names is None or "search" in names:
-        searched = [*benchmark.run_searches(seed), benchmark.run_large(seed)]
-        if as_json:
-            for row in searched:
-                print_json(row.to_dict())
-        else:
-            _tables(tables.search_table(searched))
-            found += tables.search_bars(searched)
-    chosen = [method for method in methods() if names is None or method.name in names]
-    if chosen:
-        given = sources([Path(path) for path in paths], vectors, vectors // 4, seed)
-        for source in given:
-            rows = []
-            for result in benchmark.run([source], chosen, codes, bits, seed, _progress):
-                rows.append(result)
-                if as_json:
-                    print_json(result.to_dict())
-            if not as_json:
-                _tables(tables.quantizer_table(rows))
-                found += tables.quantizer_bars(rows)
-    if not as_json:
-        click.echo("\n" + verdicts(found))
-
-
-def _tables(table: Table) -> None:
-    """Print a table as wide as it is, so that no figure is cut off."""
-    from rich.console import Console
-
-    width = Console(width=1000).measure(table).maximum
-    click.echo()
-    Console(width=width, highlight=False, markup=False).print(table)
-
-
-def _progress(line: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        click.echo(line, err=True)
-
-
-@contextmanager
-def _rows_path(given: str | None, resume: bool, force: bool) -> Iterator[Path]:
-    """Give the file for the rows: the one that was named, or one that is gone afterwards."""
-    if given is None:
-        if resume:
-            raise UsageError("--resume needs the rows of a run before: name them with --json")
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / "rows.jsonl"
-        return
-    path = Path(given)
-    if path.exists() and not (resume or force):
-        raise UsageError(f"{path} exists; --resume goes on with it, -f begins anew")
-    yield path
+bench.add_command(kv)
+bench.add_command(quantizers)
 
 
 def _render(rows: Path, page: Path, keep: str | None, anchor: str) -> None:
     from siglum.benchmarks.report import render
 
     render(rows, page, keep=None if keep is None else Path(keep), anchor=anchor)
-
-
-def _names(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"{text!r} names nothing")
-    return names
-
-
-def _dials(given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """Return the values of dials by codec, "" for those without a name."""
-    dials = {}
-    for text in given:
-        name, _, values = text.rpartition("=")
-        try:
-            dials[name] = tuple(float(value) for value in values.split(","))
-        except ValueError as error:
-            raise UsageError(f"{text!r} is no list of values, such as jpeg=40,60,80") from error
-    return dials
-
-
-def _progress_bar(rows: Iterable[Row], count: int) -> Iterable[Row]:
-    """Pass rows on; on a terminal, with a bar of how many are done."""
-    if sys.stderr is None or not sys.stderr.isatty() or not count:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)  # names of files are no markup
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=count)
-        for row in rows:
-            progress.update(task, advance=1, description=f"{row.codec} {row.item}")
-            yield row
