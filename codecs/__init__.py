@@ -12,8 +12,12 @@ from siglum.registry import Registry
 if TYPE_CHECKING:
     from siglum.codecs.container import Limits
 
-CODECS: Registry[Any] = Registry("codec", "siglum.codecs", {"image": "siglum.codecs.image.codec"})
-NAMES = {1: "image"}  # the ids that a header names codecs by; those of other packages are found in CODECS
+_MODULES = {"image": "siglum.codecs.image.codec", "kv": "siglum.codecs.kv.codec"}
+CODECS: Registry[Any] = Registry("codec", "siglum.codecs", _MODULES)
+NAMES = {
+    1: "image",
+    64: "kv",
+}  # the ids that a header names codecs by; those of other packages are found in CODECS
 
 
 def get(name: str, **config: Any) -> Any:
@@ -52,8 +56,11 @@ def codec_of_array(array: NDArray[Any]) -> str:
     kind = str(getattr(array, "dtype", type(array).__name__))
     if kind == "uint8" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         return "image"
+    if kind in ("float16", "float32") and len(shape) == 5 and shape[1] == 2:
+        return "kv"
     raise UnsupportedInputError(
-        f"no codec takes {kind} of shape {tuple(shape)}; pictures are uint8 (H, W), (H, W, 3) or (H, W, 4)"
+        f"no codec takes {kind} of shape {tuple(shape)}; pictures are uint8 (H, W), (H, W, 3) or (H, W, 4), "
+        "key-value caches float16 or float32 (layers, 2, heads, tokens, channels)"
     )
 
 

@@ -164,6 +164,16 @@ class Reader:
             )
         return chunk
 
+    def peek(self, entry: Entry, size: int) -> bytes:
+        """Return the first bytes of a chunk's payload, at most `size`, unchecked: to choose what to read."""
+        self._source.seek(entry.offset)
+        _, length, _ = read_chunk_head(self._source, self.limits)
+        return self._source.read(min(size, length), "a chunk's payload")
+
+    def hop(self) -> list[Entry]:
+        """Find the chunks by their heads, without the index: for files whose index is lost or wrong."""
+        return self._hop()
+
     def _read_index(self) -> list[Entry]:
         source, end = self._source, self._source.end or 0
         source.seek(self.first)

@@ -73,14 +73,18 @@ def inspect(source: bytes | str | PathLike[str], limits: container.Limits | None
     reader = container.Reader(data, limits)
     header = reader.header
     name = name_of_id(header.codec)
-    chunks: tuple[dict[str, Any], ...] = tuple(
-        {"type": _type_name(chunk.type), "sequence": chunk.sequence, "bytes": len(chunk.payload)}
-        for chunk in reader.chunks()
-    )
+    count = None if name is None else getattr(CODECS.find(name), "positions", None)
+    chunks: list[dict[str, Any]] = []
+    counted = 0
+    for chunk in reader.chunks():
+        chunks.append(
+            {"type": _type_name(chunk.type), "sequence": chunk.sequence, "bytes": len(chunk.payload)}
+        )
+        counted += 0 if count is None else count(header, [chunk])
     samples = {ChunkType.DATA.name.lower(), ChunkType.ALPHA.name.lower()}
     picture = header.codec in PICTURE_CODECS
     is_lossless = None if name is None else getattr(CODECS.find(name), "is_lossless", None)
-    positions = math.prod(header.shape[:2] if picture else header.shape)
+    positions = math.prod(header.shape[:2] if picture else header.shape) if count is None else counted
     return Info(
         codec=name,
         codec_id=header.codec,
@@ -93,7 +97,7 @@ def inspect(source: bytes | str | PathLike[str], limits: container.Limits | None
         file_bytes=len(data),
         payload_bytes=sum(chunk["bytes"] for chunk in chunks if chunk["type"] in samples),
         bits_per_element=8 * len(data) / max(positions, 1),
-        chunks=chunks,
+        chunks=tuple(chunks),
     )
 
 
