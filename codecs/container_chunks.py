@@ -50,6 +50,7 @@ class ChunkType(IntEnum):
     METADATA = 5  # JSON in UTF-8
     INDEX = 6  # the trailer; written by the container itself
     XMP = 7  # an XMP packet in UTF-8
+    TABLES = 8  # what decoding the samples needs besides them, defined by the codec
 
 
 _KNOWN = frozenset(ChunkType)

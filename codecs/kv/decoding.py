@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,19 +14,20 @@ from numpy.typing import NDArray
 
 from siglum.codecs import container
 from siglum.codecs.container import ChunkType, Entry
-from siglum.codecs.kv.blocks import HEAD_BYTES, Block, Part, name_of, parse
-from siglum.codecs.kv.cache import DTYPES, KVCache, Layer
+from siglum.codecs.kv import calibration as calibrations
+from siglum.codecs.kv import coding, exact, fine, plan
+from siglum.codecs.kv.blocks import EXACT, FINE, HEAD_BYTES, TRANSFORM, Block, Part, name_of, parse
+from siglum.codecs.kv.cache import DTYPES, KVCache, Layer, from_float
 from siglum.codecs.kv.layout import CODEC_ID, CODEC_VERSION, KEYS, LAYOUT_KEY, VALUES, Layout
+from siglum.codecs.kv.settings import MAX_LEVEL
 from siglum.errors import (
     BitstreamError,
-    ChecksumMismatch,
     LimitExceeded,
     MalformedHeader,
     Truncated,
     UsageError,
 )
 from siglum.kernels import dispatch
-from siglum.kernels.checksum import crc32c
 
 __all__ = ["Decoder", "KVWarning"]
 
@@ -59,6 +62,9 @@ class Decoder:
         header.check_codec({CODEC_ID: CODEC_VERSION})
         header.check_keys({LAYOUT_KEY})
         self.layout = Layout.of_header(header)
+        if header.quality is not None and header.quality > MAX_LEVEL:
+            raise MalformedHeader(f"quality {header.quality} is none of this codec's: the file is damaged")
+        self._calibration = calibration
         self._threads = dispatch.threads(threads)
         self.missing: list[str] = []
 
@@ -187,18 +193,46 @@ class Decoder:
                 continue
             low, high = max(part.first, first), min(part.stop, stop)
             cut = rows[low - part.first : high - part.first].reshape(high - low, layers, kind.heads, dim)
-            out[:, :, low - first : high - first] = cut.transpose(1, 2, 0, 3)
+            made = cut.transpose(1, 2, 0, 3)
+            if block.method == TRANSFORM and not which and kind.rope is not None:
+                made = kind.rope.turn(made, self.layout.position + low)
+            if block.method != EXACT:
+                made = from_float(made, self.layout.dtype)
+            out[:, :, low - first : high - first] = made
         return out
 
     def _rows(self, block: Block) -> NDArray[Any]:
-        """(tokens, layers * heads * channels) of a block, in the type of the cache."""
-        width = self.layout.width(block.part.group, block.part.which)
-        dtype = DTYPES[self.layout.dtype].newbyteorder("<")
-        if len(block.body) != block.part.tokens * width * dtype.itemsize:
-            raise MalformedHeader(f"{name_of(block.part, self.layout)}: a block of the wrong size")
-        if crc32c(block.body) != block.crc:
-            raise ChecksumMismatch(f"{name_of(block.part, self.layout)}: not what was encoded")
-        return np.frombuffer(block.body, dtype).reshape(block.part.tokens, width)
+        """(tokens, layers * heads * channels) of a block: float32, or in the type of the cache if it is exact."""
+        part, layout = block.part, self.layout
+        width, kind = layout.width(part.group, part.which), layout.kind(part.group)
+        try:
+            if block.method == EXACT:
+                return exact.decode(block.body, block.crc, part.tokens, width, layout.dtype)
+            if block.method == FINE:
+                dim = kind.value_dim if part.which else kind.key_dim
+                return fine.decode(block.body, block.crc, part.tokens, width, dim)
+            components = self.plan[part.group, part.which]
+            values = coding.decode(components, block.body, block.crc, part.tokens)
+        except BitstreamError as error:
+            raise type(error)(f"{name_of(part, layout)}: {error}") from error
+        return components.synthesise(values)
+
+    @cached_property
+    def plan(self) -> plan.Plan:
+        """What blocks that are transformed are decoded with."""
+        header = self._reader.header
+        calibration = None
+        if header.model:
+            given = None if self._calibration is None else calibrations.find(self._calibration)
+            if given is not None and given.id == header.model:
+                calibration = given
+            else:
+                calibration = calibrations.find_by_id(header.model)
+            check_fits(calibration, self.layout)
+        entry = self._reader.find(ChunkType.TABLES)
+        if entry is None or header.quality is None:
+            raise MalformedHeader("the file has no tables: it is damaged")
+        return plan.unpack(self._reader.read(entry).payload, self.layout, header.quality, calibration)
 
     def _cache(
         self, rows: dict[tuple[int, int], NDArray[Any]], chosen: list[int], start: int, stop: int
@@ -211,3 +245,11 @@ class Decoder:
             layers.append(Layer(keys, values, kind.rope, min(max(kind.start - start, 0), stop - start)))
         notes = {"missing": "; ".join(self.missing)} if self.missing else {}
         return KVCache(layers, layout.dtype, layout.model, layout.position + start, notes)
+
+
+def check_fits(calibration: calibrations.Calibration, layout: Layout) -> None:
+    """Refuse a file whose geometry is not that of its calibration."""
+    kinds = [replace(layout.kinds[kind], start=0) for kind in layout.kind_of]
+    due = [calibration.layout.kinds[kind] for kind in calibration.layout.kind_of]
+    if kinds != due or layout.groups != calibration.layout.groups:
+        raise MalformedHeader("the layers in the header are not those of the calibration that it names")

@@ -136,7 +136,7 @@ class Layout:
         try:
             if not isinstance(field, bytes) or not isinstance(model, bytes):
                 raise ValueError("a field is missing or of the wrong kind")
-            layout = cls._parsed(json.loads(field), header.dtype, model.decode())
+            layout = cls.parse(field, header.dtype, model.decode())
         except (ValueError, KeyError, TypeError, RecursionError, SiglumError) as error:
             raise MalformedHeader(f"the header describes no cache ({error}): the file is damaged") from error
         if layout.shape != header.shape:
@@ -146,7 +146,9 @@ class Layout:
         return layout
 
     @classmethod
-    def _parsed(cls, fields: Mapping[str, Any], dtype: str, model: str) -> Layout:
+    def parse(cls, data: bytes, dtype: str, model: str) -> Layout:
+        """The inverse of `to_bytes`; raises ValueError, KeyError or TypeError if it is none."""
+        fields = json.loads(data)
         kinds = tuple(_kind_of(entry) for entry in fields["kinds"])
         groups, kind_of = [], {}
         for number, *runs in fields["groups"]:

@@ -31,7 +31,7 @@ class KVConfig:
     effort
         1 (fast) to 9: from 4, rounding weighs bits against error.
     group
-        Layers that share a transform, where no calibration says.
+        Layers that share a transform where no calibration says; None: by the number of tokens.
     threads
         None: as many as there are CPUs.
     """
@@ -42,7 +42,7 @@ class KVConfig:
     sinks: int = 4
     window: int = 0
     effort: int = 5
-    group: int = 6
+    group: int | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class KVConfig:
             raise UsageError(f"window is 0 tokens or more, not {self.window}")
         if not 1 <= self.effort <= 9:
             raise UsageError(f"effort is 1 to 9, not {self.effort}")
-        if not 1 <= self.group <= 64:
+        if self.group is not None and not 1 <= self.group <= 64:
             raise UsageError(f"group is 1 to 64 layers, not {self.group}")
 
     @property
@@ -67,9 +67,4 @@ class KVConfig:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def step_of_level(level: int) -> float:
-    """Quantization step, in units of the weighted domain: finer by a factor of 2 each 24 levels."""
-    return float(2.0 ** ((128 - level) / 24))
-
-
-__all__ = ["AUTO", "MAX_LEVEL", "KVConfig", "step_of_level"]
+__all__ = ["AUTO", "MAX_LEVEL", "KVConfig"]

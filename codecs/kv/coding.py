@@ -1,0 +1,263 @@
+"""Components of a block as symbols: rounding, tables chosen by integers, and their entropy code.
+
+The table of component j of token t is ``base[j] + band[j // 16] + 2 * token[t]``: the calibrated or estimated scale in
+quantization steps, and corrections that the block sends where they pay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siglum.codecs.kv.scales import LOG_UNIT, UNITS_A_TABLE, step_units, table_of, value_of
+from siglum.codecs.kv.transform import Transform
+from siglum.entropy import rans
+from siglum.entropy.gaussian import GAUSSIAN_SCALES, gaussian_tables
+from siglum.entropy.gaussian_bank import LEVELS
+from siglum.entropy.tables import escape_order
+from siglum.errors import ChecksumMismatch, MalformedHeader
+from siglum.kernels import latents
+from siglum.kernels.checksum import crc32c
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+
+BAND = 16  # components that share a correction
+BANDS, TOKENS = 1, 2  # flags: which corrections a block has
+WEAKEST = -2  # components of lower tables are not coded: one in 10^7 of their symbols would not be zero
+LARGEST = 2**15 - 1  # a symbol's magnitude
+MOST = 12  # of a correction
+BAND_TABLE, TOKEN_TABLE = 21, 24  # of the bank: deviations of 0.9 and 1.2
+COSTED = 24
+WORTH = 9.0  # bits that a squared step is worth: the slope of the Gaussian's rate-distortion curve
+RDO_EFFORT = 4
+
+
+@dataclass(frozen=True)
+class Components:
+    """A transform at a level of quality: what is coded, in which tables, by which step.
+
+    Attributes
+    ----------
+    transform
+        Mean, basis and scales.
+    level
+        Quality, 0 to 255.
+    scale
+        (rank,) int32: logarithms of deviations in units, the transform's or those of this cache.
+    shift
+        (rank,) int32: what is taken off the components, in halves of a step; or None.
+    """
+
+    transform: Transform
+    level: int
+    scale: Integers
+    shift: Integers | None = None
+
+    @cached_property
+    def step(self) -> float:
+        """Quantization step in the weighted domain."""
+        return float(value_of(step_units(self.level)))
+
+    @cached_property
+    def base(self) -> Integers:
+        """(count,) tables of the components that are coded."""
+        tables = table_of(self.scale, step_units(self.level))
+        return np.ascontiguousarray(tables[: self.count])
+
+    @cached_property
+    def count(self) -> int:
+        """How many components are coded, from the first."""
+        tables = table_of(self.scale, step_units(self.level))
+        coded = np.flatnonzero(tables >= WEAKEST)
+        return int(coded[-1]) + 1 if coded.size else 0
+
+    @cached_property
+    def variance(self) -> NDArray[np.float64]:
+        """(count,) of the components, in squared steps, with what rounding adds."""
+        units = self.scale[: self.count] - step_units(self.level)
+        return value_of(2 * units) + 1 / 12
+
+    @cached_property
+    def analysis(self) -> Floats:
+        """(width, count): of a token to components in steps."""
+        return np.ascontiguousarray(self.transform.analysis[:, : self.count] / np.float32(self.step))
+
+    @cached_property
+    def synthesis(self) -> Floats:
+        """(count, width): of components in steps to a token."""
+        return self.transform.synthesis[: self.count] * np.float32(self.step)
+
+    @cached_property
+    def offset(self) -> Floats:
+        """(count,) what is taken off the components."""
+        out = -(self.transform.mean @ self.analysis)
+        return out if self.shift is None else out - self.shift[: self.count].astype(np.float32) / 2
+
+    @cached_property
+    def mean(self) -> Floats:
+        """(width,) what components of zero stand for."""
+        if self.shift is None:
+            return self.transform.mean
+        shift = self.shift[: self.count].astype(np.float32) / 2
+        return self.transform.mean + shift @ self.synthesis
+
+    def analyse(self, rows: Floats) -> Floats:
+        """Tokens (n, width) to components in steps (n, count)."""
+        out = rows @ self.analysis
+        out += self.offset
+        return out
+
+    def synthesise(self, components: Floats) -> Floats:
+        """The inverse of `analyse`, as far as the components go."""
+        out = components @ self.synthesis
+        out += self.mean
+        return out
+
+
+def tables_of(
+    base: Integers, band: Integers | None, token: Integers | None, tokens: int
+) -> NDArray[np.uint8]:
+    """(tokens, count) table of each symbol."""
+    row = base if band is None else base + np.repeat(band, BAND)[: len(base)]
+    if token is None:
+        one = np.clip(row, 0, LEVELS - 1).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(one, (tokens, len(base))))
+    return np.clip(row.astype(np.int16) + 2 * token[:, None].astype(np.int16), 0, LEVELS - 1).astype(np.uint8)
+
+
+def encode(part: Components, values: Floats, effort: int) -> tuple[bytes, int] | None:
+    """Code components in steps (tokens, count), a block.
+
+    Returns
+    -------
+    The payload and the CRC32C of its symbols; None if a symbol is too large to be coded.
+    """
+    band, token = corrections(part, values)
+    index = tables_of(part.base, band, token, len(values))
+    if values.size and float(np.abs(values).max()) > LARGEST:
+        return None
+    symbols = _round(values, index, effort)
+    encoder, flags = rans.Encoder(), 0
+    if band is not None:
+        encoder.push(band, gaussian_tables(), BAND_TABLE)
+        flags |= BANDS
+    if token is not None:
+        encoder.push(token, gaussian_tables(), TOKEN_TABLE)
+        flags |= TOKENS
+    encoder.push(symbols, gaussian_tables(), index)
+    return bytes([flags]) + encoder.finish(), _crc(band, token, symbols)
+
+
+def decode(part: Components, body: bytes, crc: int, tokens: int) -> Floats:
+    """Components in steps (tokens, count) of a block.
+
+    Raises
+    ------
+    BitstreamError
+        If the data are damaged.
+    """
+    if not body or body[0] & ~(BANDS | TOKENS):
+        raise MalformedHeader("a block has flags that do not exist: the file is damaged")
+    decoder = rans.Decoder(memoryview(body)[1:])
+    count, bank = part.count, gaussian_tables()
+    band = decoder.decode(bank, BAND_TABLE, -(-count // BAND)) if body[0] & BANDS else None
+    token = decoder.decode(bank, TOKEN_TABLE, tokens) if body[0] & TOKENS else None
+    for correction in (band, token):
+        if correction is not None and correction.size and np.abs(correction).max() > MOST:
+            raise MalformedHeader("a block has a correction out of range: the file is damaged")
+    index = tables_of(part.base, band, token, tokens)
+    symbols = decoder.decode(bank, index)
+    decoder.finish()
+    if _crc(band, token, symbols) != crc:
+        raise ChecksumMismatch("a block does not decode to the checksum that the file gives")
+    return latents.reconstruct(symbols[None], _zeros(symbols.shape), index[None], _offsets())[0]
+
+
+def corrections(part: Components, values: Floats) -> tuple[Integers | None, Integers | None]:
+    """What a block says of its scales: for bands of components, and for tokens; None where it would not pay."""
+    strong = part.base >= 2
+    count = int(np.count_nonzero(strong))
+    if not count or len(values) < 2:
+        return None, None
+    energy = np.square(values) + np.float32(1 / 12)
+    energy *= (1 / part.variance).astype(np.float32)
+    by_token = energy @ strong.astype(np.float32) / count
+    token = _rounded(by_token, 2)
+    weight = np.exp(-4 * UNITS_A_TABLE * LOG_UNIT * token).astype(np.float32)
+    by_component = weight @ energy / len(values)
+    edges = np.arange(0, part.count, BAND)
+    size = np.diff(np.append(edges, part.count))
+    by_band = np.add.reduceat(by_component, edges) / size
+    band = _rounded(by_band, 1)
+    # What tables of a wrong scale cost, in bits; those of weak components hardly matter.
+    ratio = np.exp(2 * UNITS_A_TABLE * LOG_UNIT * band.astype(np.float64))
+    lost = (
+        np.add.reduceat(np.where(strong, len(values), 0), edges) * (ratio - 1 - np.log(ratio)) / 2 / np.log(2)
+    )
+    factor = np.exp(4 * UNITS_A_TABLE * LOG_UNIT * token.astype(np.float64))
+    saved = float(np.sum(count * (factor - 1 - np.log(factor)))) / 2 / np.log(2)
+    keep_bands = float(lost.sum()) > 3 * len(band) + 8
+    return band if keep_bands else None, token if saved > 3 * len(token) else None
+
+
+def _rounded(energy: NDArray[np.floating], tables: int) -> Integers:
+    """Relative energies as corrections of so many tables each."""
+    logs = np.log(np.maximum(energy, 1e-12)) / (2 * UNITS_A_TABLE * LOG_UNIT * tables)
+    return np.clip(np.rint(logs), -MOST, MOST).astype(np.int32)
+
+
+def _round(values: Floats, index: NDArray[np.uint8], effort: int) -> Integers:
+    if effort < RDO_EFFORT or not values.size:
+        return np.rint(values).astype(np.int32)
+    worth = np.full(values.shape[1], WORTH, np.float32)
+    zeros = _zeros(values.shape)
+    return latents.choose(np.ascontiguousarray(values)[None], zeros, index[None], worth, _bits(), 0)[0]
+
+
+def _zeros(shape: tuple[int, ...]) -> Floats:
+    return np.zeros((1, *shape), np.float32)
+
+
+def _crc(band: Integers | None, token: Integers | None, symbols: Integers) -> int:
+    crc = 0
+    for part in (band, token, symbols):
+        if part is not None:
+            crc = crc32c(np.ascontiguousarray(part, "<i4").data.cast("B") if part.size else b"", crc)
+    return crc
+
+
+@cache
+def _bits() -> Floats:
+    """(tables, COSTED + 1) bits of a symbol of each magnitude under each table of the bank."""
+    tables = gaussian_tables()
+    magnitudes = np.arange(COSTED + 1)
+    rows = []
+    for frequencies, offset in zip(tables.frequencies, tables.offsets, strict=True):
+        last, order = len(frequencies) - 1, escape_order(len(frequencies))
+        entry = np.minimum(magnitudes - offset, last)
+        beyond = np.maximum(magnitudes - offset - last, 0)
+        length = np.frexp(((2 * beyond) >> order) + 1.0)[1] - 1
+        payload = np.where(entry == last, 2 * length + 1 + order, 0)
+        rows.append(tables.precision - np.log2(frequencies[entry].astype(np.float64)) + payload)
+    return np.asarray(rows, np.float32)
+
+
+@cache
+def _offsets() -> Floats:
+    """(tables, 2): how far inside its interval the mean of a Gaussian lies, for magnitude 1 and for 2 and above."""
+    grid = (np.arange(1000) + 0.5) / 1000 - 0.5
+    rows = []
+    for scale in GAUSSIAN_SCALES:
+        row = []
+        for k in (1, 2):
+            weight = np.exp(-((grid + k) ** 2 - k**2) / (2 * scale * scale))
+            row.append(-float(np.sum(grid * weight) / np.sum(weight)))
+        rows.append(row)
+    return np.asarray(rows, np.float32) * np.float32(OFFSET_SHARE)
+
+
+OFFSET_SHARE = 0.5  # rounding that weighs bits widens the interval of zero, which takes half of it back

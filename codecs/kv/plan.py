@@ -1,0 +1,194 @@
+"""What a file is coded with: the transform of each group, and what was estimated from the cache itself.
+
+Payload of the chunk TABLES, for each group its keys, then its values: a byte, and by it
+
+0. nothing: components as in the calibration;
+1. corrections: numbers (whole tables, added to the scales), numbers (shifts in halves of a step);
+2. a transform: varint rank, numbers (scales, in whole tables), numbers (the mean in the weighted domain, in quarters of
+   a step), u8 (0 or 1: weights follow), numbers (logarithms of the weight of each head), varint bytes, the basis.
+
+Numbers are the byte of a table, the varint of their size, and a frame of `siglum.entropy.rans.compress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from siglum.codecs.container_source import Source, append_varint
+from siglum.codecs.kv.calibration import Calibration
+from siglum.codecs.kv.coding import Components, Floats
+from siglum.codecs.kv.fit import fit_transform
+from siglum.codecs.kv.layout import KEYS, VALUES, Layout
+from siglum.codecs.kv.packing import (
+    check_rank,
+    pack_basis,
+    pack_numbers,
+    rans_count,
+    unpack_basis,
+    unpack_numbers,
+)
+from siglum.codecs.kv.scales import MAX_UNITS, UNITS_A_TABLE, step_units, units_of, value_of
+from siglum.codecs.kv.transform import Transform
+from siglum.errors import MalformedHeader
+
+AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
+FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
+SAMPLE = 1024  # tokens that they are taken from, at most
+LOCAL_FINENESS = -48  # of bases that travel with the cache, above the step
+LOCAL_FLOOR = -160  # below the step, in units: components that would hardly ever be anything but zero
+MAX_WEIGHT = 300  # of a head, in whole tables
+RELATIVE = 0.75  # how far heads are brought to equal strength where nothing is known of what looks at them
+
+Plan = Mapping[tuple[int, int], Components]
+Rows = Callable[[int, int], Floats]
+
+
+def plan_of(layout: Layout, level: int, calibration: Calibration | None, tokens: int, rows: Rows) -> Plan:
+    """Decide what a cache is coded with.
+
+    Parameters
+    ----------
+    tokens
+        How many there are to look at.
+    rows
+        Gives a sample of them, (n, width), for a group and half.
+    """
+    plan = {}
+    for group in range(len(layout.groups)):
+        for which in (KEYS, VALUES):
+            if calibration is None:
+                plan[group, which] = _estimated(layout, group, which, level, tokens, rows(group, which))
+            else:
+                made = calibration.transforms[group, which]
+                plain = Components(made, level, made.scale)
+                plan[group, which] = _corrected(plain, rows(group, which)) if tokens >= FEWEST else plain
+    return plan
+
+
+def pack(plan: Plan, layout: Layout, calibrated: bool) -> bytes:
+    """The payload of the chunk TABLES."""
+    out = bytearray()
+    for group, which in ((g, w) for g in range(len(layout.groups)) for w in (KEYS, VALUES)):
+        part = plan[group, which]
+        if not calibrated:
+            _pack_transform(out, part, layout.kind(group).value_dim if which else layout.kind(group).key_dim)
+        elif part.shift is None:
+            out.append(AS_CALIBRATED)
+        else:
+            out.append(CORRECTED)
+            plain = Components(part.transform, part.level, part.transform.scale)
+            pack_numbers(out, (part.scale - plain.scale)[: plain.count] // UNITS_A_TABLE)
+            pack_numbers(out, part.shift[: plain.count])
+    return bytes(out)
+
+
+def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | None) -> Plan:
+    """The inverse of `pack`.
+
+    Raises
+    ------
+    BitstreamError
+        If the data are damaged.
+    """
+    source, plan = Source(data), {}
+    for group in range(len(layout.groups)):
+        for which in (KEYS, VALUES):
+            kind = source.read(1, "a kind of tables")[0]
+            if kind == ESTIMATED and calibration is None:
+                plan[group, which] = _unpack_transform(source, layout, group, which, level)
+            elif kind in (AS_CALIBRATED, CORRECTED) and calibration is not None:
+                made = calibration.transforms[group, which]
+                plain = Components(made, level, made.scale)
+                plan[group, which] = plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain)
+            else:
+                raise MalformedHeader(f"tables of kind {kind} do not fit the file's header: it is damaged")
+    if not source.at_end():
+        raise MalformedHeader("bytes follow the tables: the file is damaged")
+    return plan
+
+
+def _corrected(part: Components, rows: Floats) -> Components:
+    """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
+    values = part.analyse(rows)
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    shift = np.zeros(part.transform.rank, np.int32)
+    shift[: part.count] = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
+    centred = np.sqrt(np.mean(np.square(values - shift[: part.count] / 2), axis=0))
+    found = units_of(np.maximum(centred, 1e-3)) + step_units(part.level)
+    scale = part.scale.copy()
+    change = np.rint((found - scale[: part.count]) / UNITS_A_TABLE).astype(np.int32)
+    scale[: part.count] += np.clip(change, -40, 40) * UNITS_A_TABLE
+    return Components(part.transform, part.level, scale, shift)
+
+
+def _unpack_corrections(source: Source, part: Components) -> Components:
+    scale, shift = part.scale.copy(), np.zeros(part.transform.rank, np.int32)
+    scale[: part.count] += np.clip(unpack_numbers(source, part.count), -64, 64) * UNITS_A_TABLE
+    shift[: part.count] = unpack_numbers(source, part.count)
+    return Components(part.transform, part.level, scale, shift)
+
+
+def _estimated(layout: Layout, group: int, which: int, level: int, tokens: int, rows: Floats) -> Components:
+    """The transform of a cache whose model is not known."""
+    step = step_units(level)
+    kind = layout.kind(group)
+    dim = kind.value_dim if which else kind.key_dim
+    heads = rows.shape[1] // dim
+    exact = rows.astype(np.float64)
+    mean = exact.mean(axis=0)
+    centred = exact - mean
+    strength = units_of(np.sqrt(np.square(centred).mean(axis=0).reshape(heads, dim).mean(axis=1)) + 1e-9)
+    weights = -(strength * RELATIVE / UNITS_A_TABLE).round().astype(np.int32)
+    weight = np.repeat(value_of(weights * UNITS_A_TABLE), dim).astype(np.float32)
+    unit = value_of(step) / 4
+    mean = np.rint(mean * weight / unit) * unit / weight
+    covariance = centred.T @ centred / max(len(rows), 1)
+    if tokens < FEWEST:  # no basis is worth its bytes: channels as they are
+        covariance = np.diag(np.diag(covariance))
+    made = fit_transform(
+        mean,
+        covariance,
+        weight,
+        floor=step + LOCAL_FLOOR,
+        fineness=step + LOCAL_FINENESS,
+        shrinkage=0.0,
+        whole=True,
+    )
+    return Components(made, level, made.scale)
+
+
+def _pack_transform(out: bytearray, part: Components, dim: int) -> None:
+    made, step = part.transform, step_units(part.level)
+    assert made.weight is not None
+    out.append(ESTIMATED)
+    append_varint(out, made.rank)
+    pack_numbers(out, np.diff(made.scale // UNITS_A_TABLE, prepend=np.int32(0)))
+    pack_numbers(out, np.rint(made.mean * made.weight / (value_of(step) / 4)))
+    # Heads have one weight each, which repeats over their channels.
+    pack_numbers(out, np.rint(units_of(made.weight) / UNITS_A_TABLE).astype(np.int32)[::dim])
+    basis = pack_basis(made.basis, made.scale, step + LOCAL_FINENESS)
+    append_varint(out, len(basis))
+    out += basis
+
+
+def _unpack_transform(source: Source, layout: Layout, group: int, which: int, level: int) -> Components:
+    step, kind, width = step_units(level), layout.kind(group), layout.width(group, which)
+    dim = kind.value_dim if which else kind.key_dim
+    rank = source.read_varint("the number of components")
+    check_rank(rank, width)
+    scale = np.cumsum(unpack_numbers(source, rank), dtype=np.int64) * UNITS_A_TABLE
+    mean = unpack_numbers(source, width) * (value_of(step) / 4)
+    weights = np.clip(unpack_numbers(source, width // dim), -MAX_WEIGHT, MAX_WEIGHT)
+    if np.abs(scale).max(initial=0) > MAX_UNITS:
+        raise MalformedHeader("a scale is out of range: the file is damaged")
+    weight = np.repeat(value_of(weights * UNITS_A_TABLE), dim).astype(np.float32)
+    size = source.read_varint("the size of a basis")
+    data = source.read(size, "a basis")
+    if rans_count(data) != rank * width:
+        raise MalformedHeader("a basis has another size than is due: the file is damaged")
+    exact = scale.astype(np.int32)
+    basis = unpack_basis(data, exact, width, step + LOCAL_FINENESS)
+    made = Transform((mean / weight).astype(np.float32), basis, exact, weight)
+    return Components(made, level, exact)
