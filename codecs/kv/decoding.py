@@ -68,6 +68,11 @@ class Decoder:
         self._threads = dispatch.threads(threads)
         self.missing: list[str] = []
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the file has."""
+        return self._total(list(range(len(self.layout.groups))), [part for _, part in self._parts()])
+
     def read(self, start: int = 0, stop: int | None = None, layers: Sequence[int] | None = None) -> KVCache:
         """The wanted tokens and layers; see `siglum.kv.decompress`."""
         layout = self.layout
