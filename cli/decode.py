@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli import batch
+from siglum.cli import batch, caches
 from siglum.cli.files import (
     check_distinct,
     check_outputs,
@@ -39,6 +39,14 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     metavar="NAME",
     help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
 )
+@click.option(
+    "--partial", is_flag=True, help="Of caches: what is whole, if some blocks are damaged or missing."
+)
+@click.option("--tokens", metavar="A:B", help="Of caches: tokens A to B - 1 only.")
+@click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
+@click.option(
+    "--calibration", metavar="NAME", help="Of caches: the file of a calibration that is not installed."
+)
 @batch.engine_option
 @batch.jobs_option
 @batch.threads_option
@@ -54,6 +62,10 @@ def decode(
     resume: bool,
     recursive: bool,
     chosen: str | None,
+    partial: bool,
+    tokens: str | None,
+    layers: str | None,
+    calibration: str | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -66,7 +78,7 @@ def decode(
     PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. So a lossless
     file of what was a JPEG or AVIF becomes a PNG, unless OUT or --format asks for another. The time in the
     closing line is the codec's, without reading and writing; that of the first file includes loading the
-    networks.
+    networks. Key-value caches become .safetensors.
 
     \b
     Examples:
@@ -92,6 +104,10 @@ def decode(
         force=force,
         dry_run=dry_run,
         resume=resume,
+        partial=partial,
+        tokens=caches.parse_tokens(tokens),
+        layers=caches.parse_layers(layers),
+        calibration=calibration,
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -109,6 +125,10 @@ class DecodeSettings:
     force: bool
     dry_run: bool
     resume: bool
+    partial: bool
+    tokens: tuple[int, int | None]
+    layers: tuple[int, ...] | None
+    calibration: str | None
 
 
 @dataclass(frozen=True)
@@ -122,6 +142,9 @@ class _Decode:
     def __call__(self, source: Input) -> None:
         settings = self.settings
         data = source.read(accept_siglum)
+        if caches.is_cache_file(data):
+            self._cache(source, data)
+            return
         # The name is known before the work is done, so that nothing is done in vain.
         before, name = None, settings.fixed
         if name is None:
@@ -162,6 +185,33 @@ class _Decode:
             },
         )
 
+    def _cache(self, source: Input, data: bytes) -> None:
+        settings = self.settings
+        target = target_of(source, settings.output, settings.out_dir, _cache_name)
+        if settings.resume and is_done(source, target):
+            return
+        check_writable(source, target, settings.force)
+        if settings.dry_run:
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
+        caches.decode_cache(
+            source,
+            target,
+            data,
+            tokens=settings.tokens,
+            layers=settings.layers,
+            partial=settings.partial,
+            calibration=settings.calibration,
+            threads=settings.threads,
+            force=settings.force,
+            reporter=self.reporter,
+        )
+
+
+def _cache_name(name: str) -> str:
+    stem = stem_of(name)
+    return stem if stem != name and stem.endswith(caches.SUFFIX) else stem + caches.SUFFIX
+
 
 def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) -> None:
     """Object to files that might become one, such as a.sgl and a.jpg.sgl: processes do not see each other's."""
@@ -185,7 +235,7 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
         return name
     if output is None or output == "-" or (Path(output).exists() and not Path(output).is_file()):
         return None
-    return format_of_suffix(output)
+    return None if output.endswith(caches.SUFFIX) else format_of_suffix(output)
 
 
 def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:

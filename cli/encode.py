@@ -1,4 +1,4 @@
-"""``codec encode``: pictures into siglum files."""
+"""``codec encode``: pictures and key-value caches into siglum files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siglum.cli import batch
+from siglum.cli import batch, caches
 from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done, open_output
-from siglum.cli.inputs import Input, accept_picture, expand
+from siglum.cli.inputs import Input, accept_media, accept_picture, expand
 from siglum.cli.output import Reporter, encoded_line, say
 from siglum.cli.pictures import (
     DEFAULT_CODEC,
@@ -45,9 +45,10 @@ class EncodeSettings:
     keep_metadata: bool
     measure_psnr: bool
     max_pixels: int | None
+    cache: caches.CacheSettings
 
 
-@click.command(short_help="Pictures into siglum files.", no_args_is_help=True)
+@click.command(short_help="Pictures and caches into siglum files.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -70,6 +71,21 @@ class EncodeSettings:
 @click.option("--model", metavar="NAME", help="The model, see codec models.")
 @click.option("--keep-metadata", is_flag=True, help="Keep all of EXIF and XMP, not only the orientation.")
 @click.option("--psnr", "measure_psnr", is_flag=True, help="Decode what was written and report its PSNR.")
+@click.option(
+    "--calibration",
+    metavar="NAME",
+    help="Of caches: an installed name, a file, or none.  [default: by the model]",
+)
+@click.option(
+    "--sinks", type=int, metavar="N", help="Of caches: first tokens that are kept finely.  [default: 4]"
+)
+@click.option(
+    "--window", type=int, metavar="N", help="Of caches: last tokens that are kept finely.  [default: 0]"
+)
+@click.option("-e", "--effort", type=click.IntRange(1, 9), metavar="1..9", help="Of caches.  [default: 5]")
+@click.option(
+    "--rope-theta", type=float, metavar="BASE", help="Of caches that do not say how keys were turned."
+)
 @batch.engine_option
 @batch.jobs_option
 @batch.threads_option
@@ -92,6 +108,11 @@ def encode(
     model: str | None,
     keep_metadata: bool,
     measure_psnr: bool,
+    calibration: str | None,
+    sinks: int | None,
+    window: int | None,
+    effort: int | None,
+    rope_theta: float | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -101,7 +122,8 @@ def encode(
 ) -> None:
     """Encode pictures; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
 
-    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content) or - for standard input, whose
+    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a key-value cache (.safetensors with
+    tensors layers.N.keys and layers.N.values) or - for standard input, whose
     result goes to standard output. The time in the closing line is the codec's, without reading and writing
     files; that of the first picture includes loading the networks.
 
@@ -112,6 +134,7 @@ def encode(
       codec encode -r photos --out-dir small -j 4 --resume
       codec encode photo.png -o photo.sgl -f --target size=20kB
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
+      codec encode cache.safetensors -q 60 --window 128
     """  # noqa: D301
     reporter = Reporter(as_json, quiet)
     settings = EncodeSettings(
@@ -125,8 +148,9 @@ def encode(
         keep_metadata=keep_metadata,
         measure_psnr=measure_psnr,
         max_pixels=max_pixels,
+        cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta),
     )
-    sources = expand(inputs, recursive, accept_picture)
+    sources = expand(inputs, recursive, accept_media)
     check_outputs(sources, output, out_dir, as_json)
     targets = encoded_targets(sources, output, out_dir)
     work = _Encode(targets, settings, force, dry_run, resume, reporter)
@@ -152,7 +176,10 @@ class _Encode:
         if self.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
-        _encode_one(source, target, self.settings, self.force, self.reporter)
+        if caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
+            _encode_cache(source, target, self.settings, self.force, self.reporter)
+        else:
+            _encode_one(source, target, self.settings, self.force, self.reporter)
 
 
 def _one_goal(
@@ -168,9 +195,36 @@ def _one_goal(
     return parse_target(rate, target)
 
 
+def _encode_cache(
+    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+) -> None:
+    given = {"--model": settings.model, "--engine": settings.engine, "-b or --target": settings.target}
+    wrong = [name for name, value in given.items() if value is not None]
+    wrong += ["--psnr"] * settings.measure_psnr + ["--keep-metadata"] * settings.keep_metadata
+    if settings.codec not in (None, caches.CODEC):
+        raise UsageError(f"the codec {settings.codec!r} takes no file of tensors")
+    if wrong:
+        raise UsageError(f"{wrong[0]} is for pictures, not for key-value caches")
+    caches.encode_cache(
+        source,
+        target,
+        quality=settings.quality,
+        lossless=bool(settings.lossless),
+        settings=settings.cache,
+        threads=settings.threads,
+        force=force,
+        reporter=reporter,
+        data=source.read(accept_media) if source.path is None else None,
+    )
+
+
 def _encode_one(
     source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
 ) -> None:
+    if settings.cache.given:
+        raise UsageError(
+            "--calibration, --sinks, --window, --effort and --rope-theta are for key-value caches"
+        )
     original = source.read(accept_picture)
     picture = read_input_picture(source, settings.keep_metadata, settings.max_pixels, original)
     start = time.perf_counter()

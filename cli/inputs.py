@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli.kinds import HEAD_BYTES, SIGLUM, kind_of
+from siglum.cli.kinds import HEAD_BYTES, SAFETENSORS, SIGLUM, kind_of
 from siglum.errors import NotSiglumFile, UnsupportedInputError, UsageError
 
 STANDARD_INPUT = "-"
@@ -64,8 +64,14 @@ def accept_picture(kind: str | None) -> None:
     """Object to anything but a picture."""
     if kind == SIGLUM:
         raise UnsupportedInputError("this is a siglum file already; codec decode makes it a picture again")
-    if kind is None:
+    if kind is None or kind == SAFETENSORS:
         raise UnsupportedInputError("not a picture of a kind that can be read (PNG, JPEG, WebP, TIFF, …)")
+
+
+def accept_media(kind: str | None) -> None:
+    """Object to anything but a picture or a file of tensors."""
+    if kind != SAFETENSORS:
+        accept_picture(kind)
 
 
 def accept_siglum(kind: str | None) -> None:
@@ -73,12 +79,13 @@ def accept_siglum(kind: str | None) -> None:
     if kind is None:
         raise NotSiglumFile("not a siglum file: its signature is missing")
     if kind != SIGLUM:
-        raise NotSiglumFile(f"not a siglum file but a {kind} picture; codec encode makes one of it")
+        what = "a file of tensors" if kind == SAFETENSORS else f"a {kind} picture"
+        raise NotSiglumFile(f"not a siglum file but {what}; codec encode makes one of it")
 
 
 def accept_both(kind: str | None) -> None:
     """Object to what is neither a picture nor a siglum file."""
-    if kind is None:
+    if kind is None or kind == SAFETENSORS:
         raise UnsupportedInputError("neither a picture that can be read nor a siglum file")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SIGLUM = "siglum"
+SAFETENSORS = "safetensors"
 HEAD_BYTES = 32
 _SIGNATURES = (
     (b"\x89SGL\r\n\x1a\n", SIGLUM),
@@ -20,7 +21,7 @@ _SIGNATURES = (
 
 
 def kind_of(head: bytes) -> str | None:
-    r"""Return ``SIGLUM``, the name of a picture format, or None, from at least ``HEAD_BYTES`` of a file.
+    r"""Return ``SIGLUM``, the name of a picture format, `SAFETENSORS` or None, from at least ``HEAD_BYTES`` of a file.
 
     Examples
     --------
@@ -36,6 +37,9 @@ def kind_of(head: bytes) -> str | None:
         return "AVIF"
     if head[:2] == b"BM" and len(head) > 14:
         return "BMP"
+    # The size of a JSON text, then the text.
+    if len(head) > 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") < 2**26:
+        return SAFETENSORS
     if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
         return "PPM"
     return None

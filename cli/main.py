@@ -19,6 +19,7 @@ from siglum.cli.decode import decode
 from siglum.cli.encode import encode
 from siglum.cli.errors import INTERRUPTED, CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.info import info
+from siglum.cli.kv import kv
 from siglum.cli.models import models
 from siglum.cli.output import complain
 from siglum.cli.train import train
@@ -117,7 +118,7 @@ def _termination_unwinds() -> Iterator[None]:
 )
 @click.version_option(package_name="siglum", prog_name="codec", message="%(prog)s (siglum) %(version)s")
 def main() -> None:
-    """Compress pictures with a learned codec, and get them back.
+    """Compress pictures, and key-value caches of language models, and get them back.
 
     \b
     Examples:
@@ -127,5 +128,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for command in (encode, decode, info, verify, compare, truncate, models, train, bench, completion):
+for command in (encode, decode, info, verify, compare, truncate, models, kv, train, bench, completion):
     main.add_command(command)

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from siglum.cli import batch
+from siglum.cli import batch, caches
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, format_speed, print_json, say
 from siglum.cli.pictures import decode_picture
@@ -37,7 +37,11 @@ def verify(
 
     def work(source: Input) -> None:
         start = time.perf_counter()
-        picture = decode_picture(source.read(accept_siglum), threads, max_pixels)
+        data = source.read(accept_siglum)
+        if caches.is_cache_file(data):
+            caches.verify_cache(source, data, threads, as_json=as_json, quiet=quiet)
+            return
+        picture = decode_picture(data, threads, max_pixels)
         seconds = time.perf_counter() - start
         if as_json:
             size = {"width": picture.width, "height": picture.height}

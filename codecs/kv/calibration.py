@@ -60,13 +60,13 @@ class Calibration:
         try:
             fields = tensors["layout"].tobytes()
             layout = Layout.parse(fields, "float16", "")
-            fineness = int(tensors["fineness"][()])
+            fineness = int(tensors["fineness"].item())
             transforms = {
                 (group, which): _unpacked(tensors, layout, group, which, fineness)
                 for group in range(len(layout.groups))
                 for which in (KEYS, VALUES)
             }
-        except (KeyError, ValueError, IndexError, BitstreamError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, BitstreamError) as error:
             raise UnsupportedInputError(f"no calibration for key-value caches: {error}") from error
         return cls(layout, transforms, fineness, models.model_id(tensors))
 
@@ -112,7 +112,7 @@ class Calibration:
         """What a file holds; inverse of `from_tensors` but for rounding, so take the id of what that gives."""
         out: dict[str, NDArray[Any]] = {
             "layout": np.frombuffer(self.layout.to_bytes(), np.uint8),
-            "fineness": np.array(self.fineness, np.int32),
+            "fineness": np.array([self.fineness], np.int32),
         }
         for (group, which), made in self.transforms.items():
             prefix = f"{group}.{HALVES[which]}."
@@ -130,7 +130,11 @@ class Calibration:
         tensors = self.tensors()
         rounded = Calibration.from_tensors(tensors)
         path = Path(path)
-        save_file(tensors, path, {"format": "siglum-kv-calibration"})
+        save_file(
+            {name: np.ascontiguousarray(part) for name, part in tensors.items()},
+            path,
+            {"format": "siglum-kv-calibration"},
+        )
         fields = {**card, "codec": "kv", "id": rounded.id.hex()}
         path.with_suffix(".json").write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
         return rounded
@@ -140,7 +144,7 @@ def pack_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[
     """Lower triangles (blocks, size (size + 1) / 2) in 127ths of their largest numbers, and the units."""
     size = weight.shape[1]
     rows, columns = np.tril_indices(size)
-    lower = weight[:, rows, columns]
+    lower = np.ascontiguousarray(weight[:, rows, columns])
     unit = (np.abs(lower).max(axis=1) / 127).astype(np.float32)
     return np.rint(lower / unit[:, None]).astype(np.int8), unit
 

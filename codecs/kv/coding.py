@@ -1,13 +1,15 @@
 """Components of a block as symbols: rounding, tables chosen by integers, and their entropy code.
 
 The table of component j of token t is ``base[j] + band[j // 16] + 2 * token[t]``: the calibrated or estimated scale in
-quantization steps, and corrections that the block sends where they pay.
+quantization steps, and corrections that the block sends where they pay. Rounding is to the nearest, and nothing is
+moved towards zero: rounding that weighs bits against squared error shrinks what attention then adds up over many
+tokens, and was measured to lose (docs/kv.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,9 @@ from numpy.typing import NDArray
 from siglum.codecs.kv.scales import LOG_UNIT, UNITS_A_TABLE, step_units, table_of, value_of
 from siglum.codecs.kv.transform import Transform
 from siglum.entropy import rans
-from siglum.entropy.gaussian import GAUSSIAN_SCALES, gaussian_tables
+from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.gaussian_bank import LEVELS
-from siglum.entropy.tables import escape_order
 from siglum.errors import ChecksumMismatch, MalformedHeader
-from siglum.kernels import latents
 from siglum.kernels.checksum import crc32c
 
 Floats = NDArray[np.float32]
@@ -27,13 +27,11 @@ Integers = NDArray[np.int32]
 
 BAND = 16  # components that share a correction
 BANDS, TOKENS = 1, 2  # flags: which corrections a block has
-WEAKEST = -2  # components of lower tables are not coded: one in 10^7 of their symbols would not be zero
+WEAKEST = 8  # components of lower tables, deviations below a quarter of a step, are not coded: it gains nothing
 LARGEST = 2**15 - 1  # a symbol's magnitude
 MOST = 12  # of a correction
 BAND_TABLE, TOKEN_TABLE = 21, 24  # of the bank: deviations of 0.9 and 1.2
-COSTED = 24
-WORTH = 9.0  # bits that a squared step is worth: the slope of the Gaussian's rate-distortion curve
-RDO_EFFORT = 4
+CORRECTING_EFFORT = 4
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,10 @@ class Components:
     @cached_property
     def offset(self) -> Floats:
         """(count,) what is taken off the components."""
-        out = -(self.transform.mean @ self.analysis)
-        return out if self.shift is None else out - self.shift[: self.count].astype(np.float32) / 2
+        out: Floats = -(self.transform.mean @ self.analysis)
+        if self.shift is not None:
+            out -= self.shift[: self.count].astype(np.float32) / 2
+        return out
 
     @cached_property
     def mean(self) -> Floats:
@@ -103,17 +103,18 @@ class Components:
         if self.shift is None:
             return self.transform.mean
         shift = self.shift[: self.count].astype(np.float32) / 2
-        return self.transform.mean + shift @ self.synthesis
+        out: Floats = np.add(self.transform.mean, shift @ self.synthesis, dtype=np.float32)
+        return out
 
     def analyse(self, rows: Floats) -> Floats:
         """Tokens (n, width) to components in steps (n, count)."""
-        out = rows @ self.analysis
+        out: Floats = rows @ self.analysis
         out += self.offset
         return out
 
     def synthesise(self, components: Floats) -> Floats:
         """The inverse of `analyse`, as far as the components go."""
-        out = components @ self.synthesis
+        out: Floats = components @ self.synthesis
         out += self.mean
         return out
 
@@ -136,11 +137,11 @@ def encode(part: Components, values: Floats, effort: int) -> tuple[bytes, int] |
     -------
     The payload and the CRC32C of its symbols; None if a symbol is too large to be coded.
     """
-    band, token = corrections(part, values)
+    band, token = corrections(part, values) if effort >= CORRECTING_EFFORT else (None, None)
     index = tables_of(part.base, band, token, len(values))
     if values.size and float(np.abs(values).max()) > LARGEST:
         return None
-    symbols = _round(values, index, effort)
+    symbols = np.rint(values).astype(np.int32)
     encoder, flags = rans.Encoder(), 0
     if band is not None:
         encoder.push(band, gaussian_tables(), BAND_TABLE)
@@ -174,7 +175,7 @@ def decode(part: Components, body: bytes, crc: int, tokens: int) -> Floats:
     decoder.finish()
     if _crc(band, token, symbols) != crc:
         raise ChecksumMismatch("a block does not decode to the checksum that the file gives")
-    return latents.reconstruct(symbols[None], _zeros(symbols.shape), index[None], _offsets())[0]
+    return symbols.astype(np.float32)
 
 
 def corrections(part: Components, values: Floats) -> tuple[Integers | None, Integers | None]:
@@ -210,54 +211,9 @@ def _rounded(energy: NDArray[np.floating], tables: int) -> Integers:
     return np.clip(np.rint(logs), -MOST, MOST).astype(np.int32)
 
 
-def _round(values: Floats, index: NDArray[np.uint8], effort: int) -> Integers:
-    if effort < RDO_EFFORT or not values.size:
-        return np.rint(values).astype(np.int32)
-    worth = np.full(values.shape[1], WORTH, np.float32)
-    zeros = _zeros(values.shape)
-    return latents.choose(np.ascontiguousarray(values)[None], zeros, index[None], worth, _bits(), 0)[0]
-
-
-def _zeros(shape: tuple[int, ...]) -> Floats:
-    return np.zeros((1, *shape), np.float32)
-
-
 def _crc(band: Integers | None, token: Integers | None, symbols: Integers) -> int:
     crc = 0
     for part in (band, token, symbols):
         if part is not None:
             crc = crc32c(np.ascontiguousarray(part, "<i4").data.cast("B") if part.size else b"", crc)
     return crc
-
-
-@cache
-def _bits() -> Floats:
-    """(tables, COSTED + 1) bits of a symbol of each magnitude under each table of the bank."""
-    tables = gaussian_tables()
-    magnitudes = np.arange(COSTED + 1)
-    rows = []
-    for frequencies, offset in zip(tables.frequencies, tables.offsets, strict=True):
-        last, order = len(frequencies) - 1, escape_order(len(frequencies))
-        entry = np.minimum(magnitudes - offset, last)
-        beyond = np.maximum(magnitudes - offset - last, 0)
-        length = np.frexp(((2 * beyond) >> order) + 1.0)[1] - 1
-        payload = np.where(entry == last, 2 * length + 1 + order, 0)
-        rows.append(tables.precision - np.log2(frequencies[entry].astype(np.float64)) + payload)
-    return np.asarray(rows, np.float32)
-
-
-@cache
-def _offsets() -> Floats:
-    """(tables, 2): how far inside its interval the mean of a Gaussian lies, for magnitude 1 and for 2 and above."""
-    grid = (np.arange(1000) + 0.5) / 1000 - 0.5
-    rows = []
-    for scale in GAUSSIAN_SCALES:
-        row = []
-        for k in (1, 2):
-            weight = np.exp(-((grid + k) ** 2 - k**2) / (2 * scale * scale))
-            row.append(-float(np.sum(grid * weight) / np.sum(weight)))
-        rows.append(row)
-    return np.asarray(rows, np.float32) * np.float32(OFFSET_SHARE)
-
-
-OFFSET_SHARE = 0.5  # rounding that weighs bits widens the interval of zero, which takes half of it back

@@ -69,9 +69,20 @@ class Decoder:
         self.missing: list[str] = []
 
     @property
+    def lossless(self) -> bool:
+        """Whether the file has every bit."""
+        return self._reader.header.quality is None
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return sum(entry.type == ChunkType.DATA for entry in self._reader.entries)
+
+    @property
     def tokens(self) -> int:
-        """How many tokens the file has."""
-        return self._total(list(range(len(self.layout.groups))), [part for _, part in self._parts()])
+        """How many tokens there are."""
+        groups = list(range(len(self.layout.groups)))
+        return self._total(groups, [part for _, part in self._parts()])
 
     def read(self, start: int = 0, stop: int | None = None, layers: Sequence[int] | None = None) -> KVCache:
         """The wanted tokens and layers; see `siglum.kv.decompress`."""

@@ -15,7 +15,7 @@ from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.gaussian_bank import LEVELS
 from siglum.errors import BitstreamError, MalformedHeader
 
-FINEST = 648  # logarithm of 60 steps in the root mean square of a column: eight bits hold it
+FINEST = 1094  # logarithm of 1000 steps in the root mean square of a column
 MAX_RANK = 2**14
 
 
@@ -23,7 +23,7 @@ def column_steps(scale: NDArray[np.int32], width: int, fineness: int) -> NDArray
     """Logarithm in units of the step of each column of a basis.
 
     An error in a strong column leaks into every other component, in proportion to its strength; so the step is
-    `fineness` less the column's scale, and never finer than what eight bits hold.
+    `fineness` less the column's scale, and never finer than a thousandth of its size.
     """
     return np.maximum(fineness - scale, -_half_log(width) - FINEST).astype(np.int32)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.calibration import Calibration
-from siglum.codecs.kv.coding import Components, Floats
+from siglum.codecs.kv.coding import WEAKEST, Components, Floats
 from siglum.codecs.kv.fit import fit_transform
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.packing import (
@@ -29,17 +29,20 @@ from siglum.codecs.kv.packing import (
     unpack_basis,
     unpack_numbers,
 )
-from siglum.codecs.kv.scales import MAX_UNITS, UNITS_A_TABLE, step_units, units_of, value_of
+from siglum.codecs.kv.scales import MAX_UNITS, UNITS_A_TABLE, step_units, table_of, units_of, value_of
 from siglum.codecs.kv.transform import Transform
 from siglum.errors import MalformedHeader
 
 AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
+REACH = 34  # tables below the weakest that is coded
+MOST_CHANGE = 64  # of a scale, in tables
 SAMPLE = 1024  # tokens that they are taken from, at most
-LOCAL_FINENESS = -48  # of bases that travel with the cache, above the step
+LOCAL_FINENESS = -474  # of bases that travel with the cache: 0.05 of a step
 LOCAL_FLOOR = -160  # below the step, in units: components that would hardly ever be anything but zero
 MAX_WEIGHT = 300  # of a head, in whole tables
-RELATIVE = 0.75  # how far heads are brought to equal strength where nothing is known of what looks at them
+LOCAL_WEIGHT = -18  # in whole tables: qualities then mean about what they do with a calibration
+RELATIVE = 0.5  # how far heads are brought to equal strength where nothing is known of what looks at them
 
 Plan = Mapping[tuple[int, int], Components]
 Rows = Callable[[int, int], Floats]
@@ -78,9 +81,9 @@ def pack(plan: Plan, layout: Layout, calibrated: bool) -> bytes:
             out.append(AS_CALIBRATED)
         else:
             out.append(CORRECTED)
-            plain = Components(part.transform, part.level, part.transform.scale)
-            pack_numbers(out, (part.scale - plain.scale)[: plain.count] // UNITS_A_TABLE)
-            pack_numbers(out, part.shift[: plain.count])
+            reach = reach_of(part)
+            pack_numbers(out, (part.scale - part.transform.scale)[:reach] // UNITS_A_TABLE)
+            pack_numbers(out, part.shift[:reach])
     return bytes(out)
 
 
@@ -111,22 +114,36 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
 
 def _corrected(part: Components, rows: Floats) -> Components:
     """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
-    values = part.analyse(rows)
+    made, step = part.transform, step_units(part.level)
+    reach = reach_of(part)
+    values = (rows - made.mean) @ (made.analysis[:, :reach] / np.float32(part.step))
     mean, deviation = values.mean(axis=0), values.std(axis=0)
-    shift = np.zeros(part.transform.rank, np.int32)
-    shift[: part.count] = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
-    centred = np.sqrt(np.mean(np.square(values - shift[: part.count] / 2), axis=0))
-    found = units_of(np.maximum(centred, 1e-3)) + step_units(part.level)
-    scale = part.scale.copy()
-    change = np.rint((found - scale[: part.count]) / UNITS_A_TABLE).astype(np.int32)
-    scale[: part.count] += np.clip(change, -40, 40) * UNITS_A_TABLE
-    return Components(part.transform, part.level, scale, shift)
+    shift, scale = np.zeros(made.rank, np.int32), part.scale.copy()
+    centred = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
+    shift[:reach] = np.clip(centred, -(2**24), 2**24)
+    spread = np.sqrt(np.mean(np.square(values - centred / 2), axis=0))
+    found = units_of(np.maximum(spread, 1e-3)) + step
+    change = np.clip(np.rint((found - scale[:reach]) / UNITS_A_TABLE), -MOST_CHANGE, MOST_CHANGE)
+    change = change.astype(np.int32)
+    # What is not coded either way needs no correction.
+    idle = table_of(np.maximum(scale[:reach], scale[:reach] + change * UNITS_A_TABLE), step) < WEAKEST
+    scale[:reach] += np.where(idle, 0, change) * UNITS_A_TABLE
+    shift[:reach][idle] = 0
+    return Components(made, part.level, scale, shift)
+
+
+def reach_of(part: Components) -> int:
+    """How many components can have corrections: in another domain weak ones may be strong."""
+    tables = table_of(part.transform.scale, step_units(part.level))
+    return int(np.count_nonzero(tables >= WEAKEST - REACH))
 
 
 def _unpack_corrections(source: Source, part: Components) -> Components:
     scale, shift = part.scale.copy(), np.zeros(part.transform.rank, np.int32)
-    scale[: part.count] += np.clip(unpack_numbers(source, part.count), -64, 64) * UNITS_A_TABLE
-    shift[: part.count] = unpack_numbers(source, part.count)
+    reach = reach_of(part)
+    change = np.clip(unpack_numbers(source, reach), -MOST_CHANGE, MOST_CHANGE)
+    scale[:reach] += change * UNITS_A_TABLE
+    shift[:reach] = unpack_numbers(source, reach)
     return Components(part.transform, part.level, scale, shift)
 
 
@@ -140,7 +157,7 @@ def _estimated(layout: Layout, group: int, which: int, level: int, tokens: int, 
     mean = exact.mean(axis=0)
     centred = exact - mean
     strength = units_of(np.sqrt(np.square(centred).mean(axis=0).reshape(heads, dim).mean(axis=1)) + 1e-9)
-    weights = -(strength * RELATIVE / UNITS_A_TABLE).round().astype(np.int32)
+    weights = LOCAL_WEIGHT - (strength * RELATIVE / UNITS_A_TABLE).round().astype(np.int32)
     weight = np.repeat(value_of(weights * UNITS_A_TABLE), dim).astype(np.float32)
     unit = value_of(step) / 4
     mean = np.rint(mean * weight / unit) * unit / weight

@@ -29,7 +29,7 @@ class KVConfig:
     window
         How many of the last tokens are coded finely.
     effort
-        1 (fast) to 9: from 4, rounding weighs bits against error.
+        1 (fast) to 9: from 4, blocks correct the scales of their tokens and components, 2 to 3 % fewer bits.
     group
         Layers that share a transform where no calibration says; None: by the number of tokens.
     threads

@@ -59,8 +59,9 @@ class Transform:
         if self.weight is None:
             return columns
         if self.weight.ndim == 1:
-            return columns * (1 / self.weight if inverse else self.weight)[:, None]
+            factor: Floats = (1 / self.weight if inverse else self.weight).astype(np.float32)
+            return columns * factor[:, None]
         blocks, size, _ = self.weight.shape
         matrix = np.linalg.inv(self.weight.astype(np.float64)) if inverse else self.weight
-        parts = matrix.astype(np.float32) @ columns.reshape(blocks, size, -1)
+        parts: Floats = matrix.astype(np.float32) @ columns.reshape(blocks, size, -1)
         return parts.reshape(columns.shape)

@@ -227,8 +227,6 @@ def test_a_killed_writer_leaves_no_entry(tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
-from tempfile import TemporaryDirectory
-        real = Path.replace
         Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
         from siglum.kv.folders import LocalFolder
         LocalFolder({str(tmp_path)!r}).write("{"ab" * 32}.sgl", b"data")

@@ -12,9 +12,10 @@
 from typing import TYPE_CHECKING, Any
 
 from siglum.codecs.kv.cache import KVCache, Layer
+from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.codec import KVCodec, KVConfig, compress, decompress
 from siglum.codecs.kv.decoding import KVWarning
-from siglum.codecs.kv.encoding import Encoder
+from siglum.codecs.kv.encoding import Encoder, append
 from siglum.codecs.kv.files import read_cache, write_cache
 from siglum.codecs.kv.rope import Rope
 from siglum.kv.prefetch import iter_layers, iter_tokens
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from siglum.kv.compressed import CompressedCache
 
 __all__ = [
+    "Calibration",
     "CompressedCache",
     "Encoder",
     "KVCache",
@@ -35,6 +37,7 @@ __all__ = [
     "Rope",
     "Store",
     "StoreWarning",
+    "append",
     "attention_mask",
     "compress",
     "decompress",

@@ -86,7 +86,7 @@ class CompressedCache(Cache):
 
     Between two passes of the model it holds the files, and at most ``window + block - 1`` tokens of every layer as they
     are; in a pass, besides, the pass's own new tokens, and all tokens of at most two of the codec's groups of layers,
-    decoded: read long prompts in several passes. Layers with sliding windows are kept as transformers keeps them: they are
+    decoded: read long prompts in several passes. Sliding windows are left as transformers keeps them: they are
     short. Every pass decodes every file once: this trades time for memory.
 
     Parameters
