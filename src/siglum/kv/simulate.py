@@ -133,8 +133,8 @@ def simulate(
     --------
     >>> chunks = [Chunk(256, (100_000, 200_000))] * 3
     >>> slowing = Trace((0.0, 0.3), (1e6, 4e5))
-    >>> simulate(slowing, 1.0, chunks, Costs(1e-5, 1e-3), adaptive(), guess=1e6).choices
-    (1, 0, 0)
+    >>> simulate(slowing, 1.0, chunks, Costs(1e-5, 1e-3), adaptive(0.7), guess=1e6).choices
+    (1, 1, 0)
     """
     link, processor, done, seen, loaded = 0.0, 0.0, 0, guess, 0
     choices = []
