@@ -1,6 +1,7 @@
-# `make help` lists what there is. PYTHON picks the interpreter that the environment is made with.
+# `make help` lists what there is. PYTHON picks the interpreter that the environment is made with, EXTRAS what is installed.
 PYTHON ?= python3
 VENV   ?= .venv
+EXTRAS ?= dev
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data/images/kodak
 SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmarks src -type f \
@@ -8,14 +9,14 @@ SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmark
              -o -name '*.safetensors' -o -name '*.json' \) 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench fuzz clean
+.PHONY: help demo test test-compressai slow lint format bench fuzz clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[$(EXTRAS)]"
 	@touch $@
 
 demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the best JPEG of the same quality
@@ -27,6 +28,11 @@ test: $(VENV)/.installed  ## all tests but the slow ones, and the examples in th
 
 slow: $(VENV)/.installed  ## the tests that take long or much memory
 	@$(BIN)/python -m pytest -m slow tests
+
+test-compressai:  ## what needs CompressAI and torchvision, in an environment of its own, whose numpy is below 2
+	@test -x $(VENV)-compressai/bin/python || $(PYTHON) -m venv $(VENV)-compressai
+	@$(VENV)-compressai/bin/python -m pip install -q --disable-pip-version-check torch==2.13.0 ".[compressai,lpips]" pytest pytest-timeout
+	@$(VENV)-compressai/bin/python -m pytest tests/benchmarks/test_torchvision_peers.py
 
 lint: $(VENV)/.installed  ## style, formatting and types
 	@$(BIN)/ruff check .
@@ -45,4 +51,4 @@ fuzz:  ## a million damaged payloads into the entropy decoders, under the addres
 	@tests/sanitizers/run.sh 1000000
 
 clean:  ## remove the environment and everything built
-	@rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-compressai build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,6 +30,8 @@ class Metric:
         Which way is better.
     needs
         Modules that must be there, and the packages that have them.
+    check
+        ``module:function``, where that is not enough: returns what is missing, or None.
     """
 
     name: str
@@ -38,19 +40,25 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = True
     needs: tuple[tuple[str, str], ...] = ()
+    check: str = ""
 
     def load(self) -> Callable[[Any, Any], float]:
         """Import and return the function."""
-        module, name = self.function.split(":")
-        found: Callable[[Any, Any], float] = getattr(
-            import_module(module if "." in module else f"siglum.benchmarks.{module}"), name
-        )
+        found: Callable[[Any, Any], float] = _imported(self.function)
         return found
 
     def missing(self) -> str | None:
         """Return what to install, or None if nothing is missing."""
         packages = [package for module, package in self.needs if find_spec(module) is None]
-        return f"pip install {' '.join(packages)}" if packages else None
+        if packages:
+            return f"pip install {' '.join(packages)}"
+        hint: str | None = _imported(self.check)() if self.check else None
+        return hint
+
+
+def _imported(function: str) -> Any:
+    module, name = function.split(":")
+    return getattr(import_module(module if "." in module else f"siglum.benchmarks.{module}"), name)
 
 
 _CLASSIFIER = (
@@ -65,6 +73,9 @@ METRICS = {
         Metric("psnr_y", "image", "metrics:psnr_y", "dB"),
         Metric("ms_ssim", "image", "metrics:ms_ssim_in_db", "dB"),
         Metric("ssimulacra2", "image", "perception:ssimulacra2", needs=(("ssimulacra2", "ssimulacra2"),)),
+        Metric(
+            "lpips", "image", "perception:lpips", higher_is_better=False, check="perception:lpips_missing"
+        ),
         Metric("top1_agreement", "image", "perception:top1_agreement", "share", needs=_CLASSIFIER),
         Metric("si_sdr", "audio", "audio_metrics:si_sdr", "dB"),
         Metric("mel", "audio", "audio_metrics:mel_distance", higher_is_better=False),

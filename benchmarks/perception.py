@@ -1,10 +1,13 @@
-"""Picture metrics from elsewhere: what an eye sees (SSIMULACRA 2), and what a classifier does."""
+"""Picture metrics from elsewhere: what an eye sees (SSIMULACRA 2, LPIPS), and what a classifier does."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from siglum.benchmarks.coder import needs
+from siglum.benchmarks.torchvision_guard import import_beside_any_torch
 
 Pixels = NDArray[np.uint8]
 CLASSIFIER_SIDE = 224
+ALEXNET = "alexnet-owt-7be5be79.pth"  # as torchvision calls it
 CENTRE = 0.875  # of the shorter side is shown to the classifier
 
 
@@ -43,6 +48,43 @@ def top1_agreement(original: Pixels, decoded: Pixels) -> float:
     After Jacobellis, Cummings, Yadwadkar: Machine perceptual quality. DCC 2024.
     """
     return float(_label(original.tobytes(), original.shape) == _label(decoded.tobytes(), decoded.shape))
+
+
+def lpips(original: Pixels, decoded: Pixels) -> float:
+    """LPIPS with AlexNet's features, version 0.1; 0 for the same picture, less is better. torch is imported here.
+
+    References
+    ----------
+    Zhang, Isola, Efros, Shechtman, Wang: The unreasonable effectiveness of deep features. CVPR 2018.
+    """
+    import torch
+
+    def tensor(pixels: Pixels) -> Any:  # (H, W, 3) 0..255 -> (1, 3, H, W) -1..1
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float()[None] / 127.5 - 1
+
+    with torch.inference_mode():
+        return float(_lpips_network()(tensor(original), tensor(decoded)))
+
+
+def lpips_missing() -> str | None:
+    """Return what LPIPS still needs, or None: its package has its own weights, but not those of AlexNet."""
+    if any(find_spec(module) is None for module in ("torch", "torchvision", "lpips")):
+        return "pip install lpips"
+    import torch
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    return None if file.is_file() else f"torchvision's weights of AlexNet are not on disk, at {file}"
+
+
+@cache
+def _lpips_network() -> Any:
+    import torch
+
+    module = import_beside_any_torch("lpips")
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names of torchvision's that have been replaced
+        return module.LPIPS(net="alex", verbose=False).eval()
 
 
 @cache

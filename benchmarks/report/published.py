@@ -14,7 +14,6 @@ KODAK = Path(__file__).parent.parent / "published" / "kodak_rd.json"
 PICTURES = 24
 # Of what is published these are shown at first; the reader may choose others.
 SHOWN = ("vtm", "bpg444", "mbt2018-mean", "elic2022", "mlicplusplus")
-MARK = "published, not run here"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from siglum.benchmarks.report.board import Board
 from siglum.benchmarks.report.load import Row
 from siglum.benchmarks.report.measures import Metric
 from siglum.benchmarks.report.plots import NARROW, WIDE, Plot, Series, plot
-from siglum.benchmarks.report.published import MARK, Curve
+from siglum.benchmarks.report.published import Curve
 from siglum.benchmarks.report.verdict import signed
 
 
@@ -69,7 +69,7 @@ def _rate_plot(board: Board, metric: Metric, published: Sequence[Curve]) -> Figu
             notes.append(f"{samples.left_out} points of {codec} left out (exact copies, failed or partial)")
     for curve in published:
         if curve.metric == metric.key:
-            points = [(x, y, f"{curve.codec}: {x:.4g} bpp, {y:.2f} dB; {MARK}") for x, y in curve.points]
+            points = [(x, y, f"{curve.codec}: {x:.4g} bpp, {y:.2f} dB, published") for x, y in curve.points]
             drawn.insert(0, Series(curve.codec, points, 0, "published", curve.shown))
     y_label = f"{metric.label}{', ' + metric.unit if metric.unit else ''} ({metric.better} is better)"
     drawings = [

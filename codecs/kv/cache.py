@@ -151,8 +151,8 @@ class KVCache:
             size = layer.keys.shape[0]
             if batch is None and size != 1:
                 raise UnsupportedInputError(f"the cache has {size} sequences: choose one by batch=")
-            kind, keys = _numpy_of(layer.keys[batch or 0])
-            made.append((keys, _numpy_of(layer.values[batch or 0])[1], rope))
+            kind, keys = numpy_of(layer.keys[batch or 0])
+            made.append((keys, numpy_of(layer.values[batch or 0])[1], rope))
         tokens = max([tokens, *(keys.shape[1] for keys, _, _ in made)])
         return cls(
             [Layer(keys, values, rope, tokens - keys.shape[1]) for keys, values, rope in made],
@@ -175,7 +175,7 @@ class KVCache:
 
         cache = DynamicCache(config=config) if config is not None else DynamicCache()
         for number, layer in enumerate(self.layers):
-            keys, values = (_torch_of(part, self.dtype)[None].to(device) for part in layer[:2])
+            keys, values = (torch_of(part, self.dtype)[None].to(device) for part in layer[:2])
             cache.update(keys, values, number)
             made: Any = cache.layers[number]
             if hasattr(made, "cumulative_length"):
@@ -261,7 +261,7 @@ def from_float(part: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     return np.asarray(part, np.float32)
 
 
-def _numpy_of(tensor: Any) -> tuple[str, NDArray[Any]]:
+def numpy_of(tensor: Any) -> tuple[str, NDArray[Any]]:
     import torch
 
     tensor = tensor.detach().to("cpu").contiguous()
@@ -270,7 +270,7 @@ def _numpy_of(tensor: Any) -> tuple[str, NDArray[Any]]:
     return str(tensor.dtype).removeprefix("torch."), tensor.numpy()
 
 
-def _torch_of(part: NDArray[Any], dtype: str) -> Any:
+def torch_of(part: NDArray[Any], dtype: str) -> Any:
     import torch
 
     if dtype == "bfloat16":

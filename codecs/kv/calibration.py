@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from siglum.codecs.kv.scales import MAX_UNITS
 from siglum.codecs.kv.transform import Transform
 from siglum.errors import BitstreamError, SiglumError, UnknownModel, UnsupportedInputError
 
-__all__ = ["Calibration", "find", "find_by_id", "installed_for"]
+__all__ = ["Calibration", "find", "find_by_id", "installed_for", "named_for"]
 
 HALVES = "kv"
 
@@ -218,18 +219,26 @@ def find_by_id(identifier: bytes) -> Calibration:
 
 def installed_for(cache: KVCache) -> Calibration | None:
     """The installed calibration of the cache's model, if it has a name and there is one that fits."""
-    name = _plain(cache.model)
-    if not name:
-        return None
-    for model in models.catalogue():
-        if model.codec == "kv" and name in map(_plain, model.card.get("models", [])):
-            try:
-                calibration = _loaded(model)
-                calibration.with_layout(cache)
-            except SiglumError:
-                continue
-            return calibration
+    for calibration in _named(cache.model):
+        try:
+            calibration.with_layout(cache)
+        except SiglumError:
+            continue
+        return calibration
     return None
+
+
+def named_for(model: str) -> Calibration | None:
+    """The installed calibration of a model of this name, or None."""
+    return next(_named(model), None)
+
+
+def _named(model: str) -> Iterator[Calibration]:
+    name = _plain(model)
+    for found in models.catalogue() if name else ():
+        if found.codec == "kv" and name in map(_plain, found.card.get("models", [])):
+            with suppress(SiglumError):
+                yield _loaded(found)
 
 
 def _plain(name: str) -> str:

@@ -63,6 +63,10 @@ class UnknownModel(BitstreamError):
     exit_code = 4
 
 
+class StoreError(SiglumError):
+    """A store cannot be read or written: full, read-only, not there."""
+
+
 def require_torch(what: str) -> None:
     """Check that torch can be imported.
 
@@ -75,3 +79,18 @@ def require_torch(what: str) -> None:
 
     if find_spec("torch") is None:
         raise SiglumError(f"{what} needs torch, which is not installed: pip install 'siglum[train]'")
+
+
+def require_transformers(what: str) -> None:
+    """Check that torch and transformers can be imported.
+
+    Raises
+    ------
+    SiglumError
+        If one is not installed; the message says what needs it and how to get it.
+    """
+    from importlib.util import find_spec
+
+    require_torch(what)
+    if find_spec("transformers") is None:
+        raise SiglumError(f"{what} needs transformers, which is not installed: pip install 'siglum[llm]'")
