@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.table import Table
 
 from siglum.benchmarks.entropy_report import Bar
-from siglum.benchmarks.quantizers import Row, SearchRow
+from siglum.benchmarks.quantizers import LARGE, Row, SearchRow
 
 GFLOPS = {8: 180.0, 64: 230.0}
 CDIST = {8: 20.0, 64: 4.0}
@@ -16,15 +16,14 @@ CDIST = {8: 20.0, 64: 4.0}
 
 def search_table(rows: Sequence[SearchRow]) -> Table:
     """One section for every size of codebook."""
-    title = "Nearest codeword, one thread" + (f", {rows[0].vectors:,} vectors" if rows else "")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("D", "K", "search", "settings", "version"):
-        table.add_column(name, justify="right" if name in "DK" else "left")
+    table = Table(title="Nearest codeword, one thread", title_justify="left", box=None, pad_edge=False)
+    for name in ("N", "D", "K", "search", "settings", "version"):
+        table.add_column(name, justify="right" if name in "NDK" else "left")
     for name in ("GFLOP/s", "time / siglum's", "as near %", "memory MB"):
         table.add_column(name, justify="right")
-    for (dimension, codewords), block in groupby(rows, key=lambda row: (row.dimension, row.codewords)):
+    for sizes, block in groupby(rows, key=lambda row: (row.vectors, row.dimension, row.codewords)):
         for row in block:
-            start = (str(dimension), str(codewords), row.name, row.settings, row.version)
+            start = (*(f"{size:,}" for size in sizes), row.name, row.settings, row.version)
             if row.note:
                 table.add_row(*start, row.note)
             else:
@@ -68,11 +67,17 @@ def quantizer_table(rows: Sequence[Row]) -> Table:
 
 def search_bars(rows: Sequence[SearchRow]) -> Iterator[Bar]:
     """What the searches say of the project's aims."""
-    for (dimension, codewords), block in groupby(rows, key=lambda row: (row.dimension, row.codewords)):
+    for (vectors, dimension, codewords), block in groupby(
+        rows, key=lambda row: (row.vectors, row.dimension, row.codewords)
+    ):
         whole = [row for row in block if row.gflops is not None and row.slower is not None]
         size = f"nearest of {codewords}, dimension {dimension}"
         for row in whole:
-            if row.name == "siglum":
+            if (vectors, dimension, codewords) == LARGE:
+                if row.peak_mb is not None:
+                    name = f"{size}: memory with {vectors:,} vectors"
+                    yield Bar(name, row.peak_mb, 1000.0, "MB", at_most=True)
+            elif row.name == "siglum":
                 yield Bar(size, row.gflops or 0.0, GFLOPS.get(dimension), "GFLOP/s")
             elif row.settings == "IndexFlatL2":
                 yield Bar(f"{size}: faiss's IndexFlatL2", row.slower or 0.0, 1.0, "x")

@@ -29,6 +29,11 @@ from siglum.benchmarks.quantizer_sources import Source
 PACKAGES = ("siglum", "numpy", "torch", "faiss-cpu", "vector-quantize-pytorch")
 SIZES = ((8, 1024), (8, 4096), (64, 1024), (64, 4096))
 """Dimensions and codewords of the searches."""
+VECTORS = 16_384
+SECONDS = 1.0
+"""Of a search in all its turns, at least."""
+LARGE = (1_000_000, 8, 65_536)
+"""Vectors, dimension and codewords of the search whose memory counts."""
 
 
 @dataclass(frozen=True)
@@ -121,26 +126,34 @@ class Row:
         return asdict(self)
 
 
-def run_searches(vectors: int, seconds: float, seed: int = 0) -> Iterator[SearchRow]:
-    """Time the searches of normal vectors.
-
-    Parameters
-    ----------
-    vectors
-        N of each search.
-    seconds
-        Of CPU time for each of them, at least three calls.
-    seed
-        Of the vectors.
-    """
+def run_searches(seed: int = 0) -> Iterator[SearchRow]:
+    """Time the searches of `VECTORS` normal vectors in codebooks of all `SIZES`, at least three calls of each."""
     rng = np.random.default_rng(seed)
     for dimension, codewords in SIZES:
-        x = rng.standard_normal((vectors, dimension), np.float32)
+        x = rng.standard_normal((VECTORS, dimension), np.float32)
         codebook = rng.standard_normal((codewords, dimension), np.float32)
-        yield from _time(searches(), x, codebook, seconds)
+        yield from _time(searches(), x, codebook)
 
 
-def _time(ways: list[Search], x: Any, codebook: Any, seconds: float) -> Iterator[SearchRow]:
+def run_large(seed: int = 0) -> SearchRow:
+    """Search once, and watch the memory of it all: vectors, codewords, what is packed, results."""
+    rng = np.random.default_rng(seed)
+    shape, way = LARGE, searches()[0]
+
+    def whole() -> float:
+        x = rng.standard_normal(shape[:2], np.float32)
+        call = way.prepare(x, rng.standard_normal((shape[2], shape[1]), np.float32))
+        start = thread_time()
+        call()
+        return thread_time() - start
+
+    seconds, peak = watched(whole)
+    rate = 2 * np.prod([float(n) for n in shape]) / seconds / 1e9
+    settings = f"{way.settings}; memory with the vectors"
+    return SearchRow(way.name, settings, _version(way.package), *shape, rate, 1.0, None, peak)
+
+
+def _time(ways: list[Search], x: Any, codebook: Any) -> Iterator[SearchRow]:
     rows: dict[int, SearchRow] = {}
     calls: dict[int, Callable[[], Any]] = {}
     least: dict[int, float] = {}
@@ -152,20 +165,20 @@ def _time(ways: list[Search], x: Any, codebook: Any, seconds: float) -> Iterator
         try:
             calls[place] = way.prepare(x, codebook)
             found[place], peaks[place] = watched(calls[place])
-        except FAILURES as error:
+        except (Absent, *FAILURES) as error:
             rows[place] = SearchRow(way.name, way.settings, row.version, *shape, note=_reason(error))
             calls.pop(place, None)
     spent = dict.fromkeys(calls, 0.0)
     for turn in range(1000):
         for place, call in calls.items():
-            if turn >= 3 and spent[place] > seconds:
+            if turn >= 3 and spent[place] > SECONDS:
                 continue
             start = thread_time()
             call()
             elapsed = thread_time() - start
             spent[place] += elapsed
             least[place] = min(least.get(place, elapsed), elapsed)
-        if turn >= 3 and all(value > seconds for value in spent.values()):
+        if turn >= 3 and all(value > SECONDS for value in spent.values()):
             break
     sample = np.linspace(0, len(x) - 1, min(len(x), 512)).astype(int)
     truth = _squares(x[sample], codebook)
@@ -241,7 +254,7 @@ def _measure(source: Source, method: Method, codes: int, bits: int, seed: int) -
         decoded = fitted.decode(coded)
         decoding = _least(lambda: fitted.decode(coded))
         used, perplexity = usage_of(fitted.codes(coded), bits)
-    except FAILURES as error:
+    except (Absent, *FAILURES) as error:
         return Row(**known, note=_reason(error))
     error_energy = np.square(source.test.astype(np.float64) - decoded).sum()
     energy = np.square(source.test - source.train.mean(0, dtype=np.float64)).sum()

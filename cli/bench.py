@@ -264,7 +264,7 @@ def quantizers(
     click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
     found: list[Bar] = []
     if names is None or "search" in names:
-        searched = list(benchmark.run_searches(16_384, 1.0, seed))
+        searched = [*benchmark.run_searches(seed), benchmark.run_large(seed)]
         if as_json:
             for row in searched:
                 print_json(row.to_dict())

@@ -20,6 +20,8 @@ from siglum.kernels import dispatch
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
+MAX_WIDTH = 64
+"""Partial solutions of a beam, at most."""
 
 
 class Packed:
@@ -210,20 +212,47 @@ def residual(
     ValueError
         As `search`, or if there is no stage.
     """
-    codebooks = [_packed(stage, None, f"stages[{i}]") for i, stage in enumerate(stages)]
-    if not codebooks:
-        raise ValueError("stages is empty: at least one codebook is needed")
-    vectors = _vectors(x, codebooks[0].dimension)
-    for i, codebook in enumerate(codebooks):
-        if codebook.dimension != vectors.shape[1]:
-            shape = (codebook.count, codebook.dimension)
-            raise ValueError(f"stages[{i}] has the shape {shape}, not (K, {vectors.shape[1]}) as the others")
+    codebooks, vectors = _stages(x, stages)
     codes = np.empty((len(vectors), len(codebooks)), np.int32)
     left = np.empty_like(vectors) if remainder else None
     team, isa = dispatch.threads(threads), dispatch.isa()
     native = [codebook.native for codebook in codebooks]
     _finite(_native.nearest_residual(native, isa, vectors, codes, left, team))
     return codes if left is None else (codes, left)
+
+
+def beam(x: ArrayLike, stages: Sequence[Codewords], width: int, *, threads: int | None = None) -> Indices:
+    """Codes of residual stages, the best of several partial solutions.
+
+    Every stage keeps the `width` solutions with the least ``|rest|² + biases`` of all that have one code more; of
+    equals the one whose parent was better, then the lower index (Babenko and Lempitsky, Additive Quantization, 2014,
+    in residual order). A beam may miss what the greedy search of `residual` finds: compare where that matters.
+
+    Parameters
+    ----------
+    x : float32 array, shape (N, D)
+    stages : sequence of S codebooks, each (K_s, D) or Packed
+    width : int
+        Partial solutions, 1 to 64.
+    threads : int, optional
+
+    Returns
+    -------
+    codes : int32 array, shape (N, S)
+
+    Raises
+    ------
+    ValueError
+        As `residual`, or if `width` is another number.
+    """
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MAX_WIDTH:
+        raise ValueError(f"width must be an integer from 1 to {MAX_WIDTH}, not {width!r}")
+    codebooks, vectors = _stages(x, stages)
+    codes = np.empty((len(vectors), len(codebooks)), np.int32)
+    team, isa = dispatch.threads(threads), dispatch.isa()
+    native = [codebook.native for codebook in codebooks]
+    _finite(_native.nearest_beam(native, isa, vectors, width, codes, team))
+    return codes
 
 
 def accumulate(
@@ -274,6 +303,18 @@ def _packed(codewords: Codewords, bias: ArrayLike | None, name: str = "codewords
             raise ValueError("bias is that of the packed codewords: give it to Packed")
         return codewords
     return Packed(_matrix(name, codewords, "(K, D)"), bias)
+
+
+def _stages(x: ArrayLike, stages: Sequence[Codewords]) -> tuple[list[Packed], Floats]:
+    codebooks = [_packed(stage, None, f"stages[{i}]") for i, stage in enumerate(stages)]
+    if not codebooks:
+        raise ValueError("stages is empty: at least one codebook is needed")
+    vectors = _vectors(x, codebooks[0].dimension)
+    for i, codebook in enumerate(codebooks):
+        if codebook.dimension != vectors.shape[1]:
+            shape = (codebook.count, codebook.dimension)
+            raise ValueError(f"stages[{i}] has the shape {shape}, not (K, {vectors.shape[1]}) as the others")
+    return codebooks, vectors
 
 
 def _vectors(x: ArrayLike, dimension: int) -> Floats:

@@ -52,7 +52,7 @@ class CascadeQuantizer(Quantizer):
     >>> codes = quantizer.encode(x)
     >>> codes.shape[1], quantizer.scale_codes
     (21, [1, 4, 16])
-    >>> errors = [float((quantizer.decode(codes[:, :count]) - x).square().mean()) for count in (1, 5, 21)]
+    >>> errors = [float((quantizer.decode(codes[:, :count]).detach() - x).square().mean()) for count in (1, 5, 21)]
     >>> errors == sorted(errors, reverse=True)
     True
     """

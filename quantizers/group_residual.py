@@ -16,7 +16,7 @@ class GroupResidualQuantizer(Staged):
 
     Codes stand layer by layer: stage 0 of parts 0 to G-1, then stage 1; G codes more refine all parts. On features
     that were not trained for it, a plain split loses to residual quantization; principal axes dealt evenly to the
-    parts regain most of it, which is why ``rotation`` is "pca" unless it is switched off.
+    parts, or a rotation optimised for a split, regain most of it, which is why ``rotation`` is "opq" by default.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class GroupResidualQuantizer(Staged):
     codewords
         Codewords of each codebook, one number or one a stage.
     rotation
-        What `start` puts in front of the split: "pca", "opq", "random" or None.
+        What `start` and `fit` put in front of the split, as in `ProductQuantizer`: "opq", "pca", "random" or None.
     learned
         Whether the rotation is then learned with the rest, staying orthogonal.
     codebook, estimator
@@ -46,7 +46,7 @@ class GroupResidualQuantizer(Staged):
     >>> quantizer = GroupResidualQuantizer(dim=8, groups=2, stages=3, codewords=32)
     >>> quantizer.fit(x)
     >>> codes = quantizer.encode(x, beam=4)
-    >>> errors = [float((quantizer.decode(codes[:, :count]) - x).square().mean()) for count in (2, 4, 6)]
+    >>> errors = [float((quantizer.decode(codes[:, :count]).detach() - x).square().mean()) for count in (2, 4, 6)]
     >>> errors == sorted(errors, reverse=True), errors[-1] < 0.01 * float(x.var())
     (True, True)
     """
@@ -60,7 +60,7 @@ class GroupResidualQuantizer(Staged):
         stages: int = 4,
         codewords: int | Sequence[int] = 1024,
         *,
-        rotation: str | None = "pca",
+        rotation: str | None = "opq",
         learned: bool = False,
         codebook: Spec = "gradient",
         estimator: str = "straight-through",

@@ -52,7 +52,7 @@ class LatticeQuantizer(Quantizer):
     >>> for lattice in ("Z", "E8"):
     ...     quantizer = LatticeQuantizer(8, lattice, radix=8)
     ...     quantizer.start(x)
-    ...     errors[lattice] = float((quantizer.decode(quantizer.encode(x)) - x).square().mean())
+    ...     errors[lattice] = float((quantizer.decode(quantizer.encode(x)).detach() - x).square().mean())
     >>> errors["E8"] < 0.8 * errors["Z"]
     True
     """

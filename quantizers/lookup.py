@@ -37,31 +37,41 @@ def search(x: Tensor, codewords: Tensor, bias: Tensor | None = None) -> Tensor:
         return _tensor(nearest.search(_array(x), _packed(codewords, bias), threads=torch.get_num_threads()))
     kernel = _triton(x)
     if kernel is not None:
-        return _long(kernel.search(x.contiguous(), codewords.contiguous(), bias=bias))
-    half = _half(codewords, bias)
-    rows = max(1, _SCORES // len(codewords))
-    return torch.cat([torch.addmm(half, part, codewords.T, alpha=-1).argmin(1) for part in x.split(rows)])
+        found: Tensor = kernel.search(x.contiguous(), codewords.contiguous(), bias=bias)
+        return found.long()
+    return chunked(x, codewords, 1, bias)[0][:, 0]
 
 
 @torch.no_grad()
 def top(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The ``count`` best codewords, best first: indices and ``|x - c|^2 + bias``, both (N, count)."""
+    threads = torch.get_num_threads()
+    if x.is_cpu and count == 1:
+        first, distance = nearest.search(_array(x), _packed(codewords, bias), threads=threads, scores=True)
+        return _tensor(first)[:, None], torch.from_numpy(distance)[:, None]
     if x.is_cpu:
-        threads = torch.get_num_threads()
         index, distance = nearest.top(_array(x), _packed(codewords, bias), count, threads=threads)
         return _tensor(index), torch.from_numpy(distance)
     kernel = _triton(x)
     if kernel is not None:
         found, distances = kernel.top(x.contiguous(), codewords.contiguous(), count, bias=bias)
-        return _long(found), distances
-    half = _half(codewords, bias)
+        return found.long(), distances
+    return chunked(x, codewords, count, bias)
+
+
+@torch.no_grad()
+def chunked(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As `top`, on any device: products of as many vectors at a time as make 2^24 scores."""
+    squares = codewords.square().sum(1)
+    half = (squares if bias is None else squares + bias) / 2
     rows = max(1, _SCORES // len(codewords))
     indices, scores = [], []
     for part in x.split(rows):
         products = torch.addmm(half, part, codewords.T, alpha=-1)
-        least, found = products.topk(count, largest=False)
-        indices.append(found)
-        scores.append(2 * least + part.square().sum(1, keepdim=True))
+        # A stable sort keeps the lowest index of equals, which topk does not; one codeword needs no sort.
+        least, found = products.min(1, keepdim=True) if count == 1 else products.sort(dim=1, stable=True)
+        indices.append(found[:, :count])
+        scores.append(2 * least[:, :count] + part.square().sum(1, keepdim=True))
     return torch.cat(indices), torch.cat(scores)
 
 
@@ -73,7 +83,8 @@ def residual(x: Tensor, codebooks: list[Tensor]) -> Tensor:
         return _tensor(nearest.residual(_array(x), packed, threads=torch.get_num_threads()))
     kernel = _triton(x)
     if kernel is not None:
-        return _long(kernel.residual(x.contiguous(), [codewords.contiguous() for codewords in codebooks]))
+        found: Tensor = kernel.residual(x.contiguous(), [codewords.contiguous() for codewords in codebooks])
+        return found.long()
     codes = []
     for codewords in codebooks:
         codes.append(search(x, codewords))
@@ -98,10 +109,6 @@ def _triton(x: Tensor) -> Any:
     return None
 
 
-def _long(indices: Tensor) -> Tensor:
-    return indices.long()
-
-
 def _packed(codewords: Tensor, bias: Tensor | None) -> nearest.Packed:
     return nearest.Packed(_array(codewords), None if bias is None else _array(bias))
 
@@ -112,8 +119,3 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 
 def _tensor(indices: NDArray[np.int32]) -> Tensor:
     return torch.from_numpy(indices).long()
-
-
-def _half(codewords: Tensor, bias: Tensor | None) -> Tensor:
-    squares = codewords.square().sum(1)
-    return (squares if bias is None else squares + bias) / 2

@@ -27,8 +27,9 @@ class ProductQuantizer(Staged):
     codewords
         Codewords of each part, one number or one a part.
     rotation
-        What `start` puts in front of the split: None, "pca" (principal axes dealt to the parts so that each has the
-        same to code), "opq" (that, then optimised) or "random".
+        What `start` and `fit` put in front of the split: None, "pca" (principal axes dealt to the parts so that each
+        has the same to code), "opq" (optimised from that and from no rotation, the better of both) or "random".
+        `fit` goes on improving any of them together with the codebooks.
     learned
         Whether the rotation is then learned with the rest, staying orthogonal.
     codebook, estimator
@@ -37,12 +38,12 @@ class ProductQuantizer(Staged):
     Examples
     --------
     >>> import torch
-    >>> x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    >>> x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0)) * 0.5 ** torch.arange(8)
     >>> plain, rotated = ProductQuantizer(8, 2, 64), ProductQuantizer(8, 2, 64, rotation="opq")
     >>> errors = []
     >>> for quantizer in (plain, rotated):
     ...     quantizer.fit(x)
-    ...     errors.append(float((quantizer.decode(quantizer.encode(x)) - x).square().mean()))
+    ...     errors.append(float((quantizer.decode(quantizer.encode(x)).detach() - x).square().mean()))
     >>> errors[1] < 0.8 * errors[0]
     True
     """

@@ -42,7 +42,7 @@ class ResidualQuantizer(Staged):
     >>> quantizer = ResidualQuantizer(dim=8, stages=4, codewords=32)
     >>> quantizer.fit(x)
     >>> codes = quantizer.encode(x, beam=8)
-    >>> errors = [float((quantizer.decode(codes[:, :count]) - x).square().mean()) for count in (1, 2, 3, 4)]
+    >>> errors = [float((quantizer.decode(codes[:, :count]).detach() - x).square().mean()) for count in (1, 2, 3, 4)]
     >>> errors == sorted(errors, reverse=True), errors[-1] < 0.15
     (True, True)
     """

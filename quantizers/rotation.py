@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -88,16 +90,23 @@ def random_rotation(dim: int, seed: int = 0) -> Tensor:
     return (q * r.diagonal().sign()).float()
 
 
-def optimised(x: Tensor, matrix: Tensor, groups: int, codewords: int, rounds: int = 20) -> Tensor:
-    """OPQ: rotation and codebooks of a split optimised in turns, from a rotation (D, D); Ge et al., 2013.
+def optimised(x: Tensor, starts: Sequence[Tensor], groups: int, codewords: int, rounds: int = 20) -> Tensor:
+    """OPQ: rotation and codebooks of a split optimised in turns, the best of several starts; Ge et al., 2013.
 
     Parameters
     ----------
     x : float32 (N, D)
         Centred.
+    starts
+        Rotations (D, D).
     """
     checks.enough(x, codewords)
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: 64 * codewords].to(x.device)]
+    found = [_optimised(x, start, groups, codewords, rounds) for start in starts]
+    return min(found, key=lambda each: each[1])[0]
+
+
+def _optimised(x: Tensor, matrix: Tensor, groups: int, codewords: int, rounds: int) -> tuple[Tensor, float]:
     books: list[Tensor | None] = [None] * groups
     for _ in range(rounds):
         values = []
@@ -107,8 +116,9 @@ def optimised(x: Tensor, matrix: Tensor, groups: int, codewords: int, rounds: in
             book = kmeans(part, codewords, iterations=10 if first else 2, centroids=books[group])
             books[group] = book
             values.append(book[lookup.search(part, book)])
-        matrix = procrustes(x, torch.cat(values, 1))
-    return matrix
+        joined = torch.cat(values, 1)
+        matrix = procrustes(x, joined)
+    return matrix, float((x @ matrix - joined).double().square().sum())
 
 
 def procrustes(x: Tensor, values: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from siglum.quantizers import beam as beams
 from siglum.quantizers import checks
 from siglum.quantizers.base import Quantizer
 from siglum.quantizers.codebook import Codebook, Spec, make_codebook
-from siglum.quantizers.fit import fit_chain
+from siglum.quantizers.fit import fit_stages, refine
+from siglum.quantizers.kmeans import sample
 from siglum.quantizers.names import ESTIMATORS
 from siglum.quantizers.rotation import STARTS, Rotation, balanced, optimised, random_rotation
 
@@ -120,9 +121,9 @@ class Staged(Quantizer):
         """Sums of codewords in the frame that is split: (N, S') -> (N, D)."""
         parts = []
         for _, members in self.chains(codes.shape[1]):
-            value = torch.zeros(())
+            value = torch.zeros((), device=codes.device)
             for stage in members:
-                value = value.to(codes.device) + self.codebooks[stage].vectors()[codes[:, stage]]
+                value = value + self.codebooks[stage].vectors()[codes[:, stage]]
             parts.append(value)
         missing = self.step - len(parts)
         if missing:
@@ -183,12 +184,12 @@ class Staged(Quantizer):
     def fit(self, x: Tensor, *, beam: int = 8, iterations: int = 25, rounds: int = 4) -> None:
         """Set rotation and codebooks from data without gradients, better than `start` and slower.
 
-        Stage by stage on what a beam search leaves over, then all codebooks of a chain by least squares.
+        Stage by stage on what a beam search leaves over, then rotation and all codebooks together.
 
         Parameters
         ----------
         x : float (..., D)
-            Training vectors; 50 or more a codeword are advisable.
+            Training vectors; 50 or more a codeword are advisable, of more than 256 (and 32,768) a sample is used.
         beam
             Partial solutions of the searches, best the number used in encoding afterwards.
         iterations
@@ -202,18 +203,16 @@ class Staged(Quantizer):
             As `start`, or if codewords of this kind of codebook cannot be set.
         """
         x = checks.vectors(x, self.dim).detach().reshape(-1, self.dim)
-        checks.integer(beam, 1, None, "beam")
+        for name, value, least in (("beam", beam, 1), ("iterations", iterations, 1), ("rounds", rounds, 0)):
+            checks.integer(value, least, None, name)
         with torch.no_grad():
+            x = sample(x, max(self.sizes), torch.Generator().manual_seed(0))
             self._start_rotation(x)
             y = self.rotate(x)
             for part, members in self.chains():
                 books = [self.codebooks[stage] for stage in members]
-                self._fit_chain(y[:, part].contiguous(), books, beam, iterations, rounds)
-
-    def _fit_chain(
-        self, y: Tensor, books: Sequence[Codebook], beam: int, iterations: int, rounds: int
-    ) -> None:
-        fit_chain(y, books, self._code_chain, beam=beam, iterations=iterations, rounds=rounds)
+                fit_stages(y[:, part].contiguous(), books, beam=beam, iterations=iterations)
+            refine(self, x, beam=beam, rounds=rounds)
 
     def _start_rotation(self, x: Tensor) -> None:
         if self.rotation is None:
@@ -224,7 +223,8 @@ class Staged(Quantizer):
         else:
             matrix = balanced(x, self.step)
         if self._rotation_start == "opq":
-            matrix = optimised(x - centre, matrix, self.step, max(self.sizes[: self.step]))
+            starts = [matrix, torch.eye(self.dim, device=x.device)]
+            matrix = optimised(x - centre, starts, self.step, max(self.sizes[: self.step]))
         self.rotation.assign(matrix, centre)
 
     def export(self) -> Tables:

@@ -1,97 +1,48 @@
 #include "nearest.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
 
 #include "isa.hpp"
+#include "nearest_block.hpp"
 #include "parallel.hpp"
 
 namespace siglum::nearest {
 namespace {
 
-constexpr std::size_t macs_per_thread = 1u << 22;  // fewer are done before a thread has started
 constexpr std::size_t max_dimension = 1u << 20;
 
-std::size_t threads_for(std::size_t threads, std::size_t macs) {
-  return std::max<std::size_t>(1, std::min(threads, macs / macs_per_thread));
-}
-
-// Whether all magnitudes are at most `limit`. The bits of floats are in the order of their magnitudes, infinity and
-// what is no number last; compilers turn integers into vectors.
-bool within(const float* values, std::size_t count, float limit) {
-  std::int32_t most, beyond = 0;
-  std::memcpy(&most, &limit, sizeof most);
-  for (std::size_t i = 0; i < count; ++i) {
-    std::int32_t bits;
-    std::memcpy(&bits, values + i, sizeof bits);
-    beyond |= (bits & 0x7fffffff) > most ? 1 : 0;
-  }
-  return beyond == 0;
-}
-
-// Rows of one dimension each, on whole cache lines.
-struct alignas(64) Row {
-  float at[block];
-};
-
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define SIGLUM_SHUFFLES 1
-#endif
-#endif
-
-#if defined(SIGLUM_SHUFFLES)
-// Dimensions [0, 4) of vectors [0, 4).
-void transpose4(const float* from, std::size_t stride, Row* to, std::size_t i) {
-  using Four = float __attribute__((vector_size(16)));
-  Four v[4];
-  for (int k = 0; k < 4; ++k) std::memcpy(&v[k], from + static_cast<std::size_t>(k) * stride, sizeof v[k]);
-  const Four low = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5), high = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
-  const Four low2 = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5), high2 = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
-  const Four rows[4] = {
-      __builtin_shufflevector(low, low2, 0, 1, 4, 5), __builtin_shufflevector(low, low2, 2, 3, 6, 7),
-      __builtin_shufflevector(high, high2, 0, 1, 4, 5), __builtin_shufflevector(high, high2, 2, 3, 6, 7)};
-  for (int k = 0; k < 4; ++k) std::memcpy(to[k].at + i, &rows[k], sizeof rows[k]);
-}
+// The next block is on its way while this one is searched.
+void prefetch(const float* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p, 0, 2);
 #else
-void transpose4(const float* from, std::size_t stride, Row* to, std::size_t i) {
-  for (std::size_t k = 0; k < 4; ++k) {
-    for (std::size_t d = 0; d < 4; ++d) to[d].at[i + k] = from[k * stride + d];
-  }
-}
+  static_cast<void>(p);
 #endif
-
-void transpose(const float* from, std::size_t count, std::size_t dimension, Row* to) {
-  const std::size_t fours = count / 4 * 4;
-  std::size_t d = 0;
-  for (; d + 4 <= dimension; d += 4) {
-    for (std::size_t i = 0; i < fours; i += 4) transpose4(from + i * dimension + d, dimension, to + d, i);
-  }
-  for (std::size_t i = 0; i < fours; ++i) {
-    for (std::size_t rest = d; rest < dimension; ++rest) to[rest].at[i] = from[i * dimension + rest];
-  }
-  for (std::size_t i = fours; i < count; ++i) {
-    for (std::size_t all = 0; all < dimension; ++all) to[all].at[i] = from[i * dimension + all];
-  }
 }
 
-// The smallest of what threads report.
-class First {
- public:
-  void report(std::size_t vector) {
-    std::size_t seen = value_.load();
-    while (vector < seen && !value_.compare_exchange_weak(seen, vector)) {
+// |x - c|^2 + bias. Eight sums side by side, which compilers turn into vectors, put together in a fixed order.
+float distance(const float* x, const Packed& codebook, std::int32_t at) {
+  const std::size_t dimension = codebook.dimension();
+  const float* c = codebook.codeword(static_cast<std::size_t>(at));
+  float sums[8] = {};
+  std::size_t d = 0;
+  for (; d + 8 <= dimension; d += 8) {
+    for (std::size_t k = 0; k < 8; ++k) {
+      const float difference = x[d + k] - c[d + k];
+      sums[k] += difference * difference;
     }
   }
-  std::size_t value() const { return value_.load(); }
-
- private:
-  std::atomic<std::size_t> value_{all_finite};
-};
+  for (std::size_t k = 0; d < dimension; ++d, ++k) {
+    const float difference = x[d] - c[d];
+    sums[k] += difference * difference;
+  }
+  for (std::size_t k = 0; k < 4; ++k) sums[k] += sums[k + 4];
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]) + codebook.bias(static_cast<std::size_t>(at));
+}
 
 // A block of vectors, [dimension][block], and what is known of each.
 class Block {
@@ -99,16 +50,18 @@ class Block {
   explicit Block(std::size_t dimension) : dimension_(dimension), limit_(limit_of(dimension)), x_(dimension) {}
 
   // Vectors [first, first + count); false if one of them is not finite.
-  bool load(const Vectors& x, std::size_t first, std::size_t count, First& bad) {
+  bool load(const Kernels& kernels, const Vectors& x, std::size_t first, std::size_t count, First& bad) {
     count_ = count;
     const float* from = x.data + first * dimension_;
-    if (!within(from, count * dimension_, limit_)) {
+    if (!kernels.within(from, count * dimension_, limit_)) {
       for (std::size_t i = 0; i < count; ++i) {
-        if (!within(from + i * dimension_, dimension_, limit_)) bad.report(first + i);
+        if (!kernels.within(from + i * dimension_, dimension_, limit_)) bad.report(first + i);
       }
       return false;
     }
     transpose(from, count, dimension_, x_.data());
+    const float* end = x.data + std::min(first + 2 * count, x.count) * dimension_;
+    for (const float* next = from + count * dimension_; next < end; next += 16) prefetch(next);
     return true;
   }
 
@@ -120,18 +73,8 @@ class Block {
   void subtract(const Packed& codebook) {
     for (std::size_t i = 0; i < count_; ++i) {
       const float* c = codebook.codeword(static_cast<std::size_t>(index[i]));
-      for (std::size_t d = 0; d < dimension_; ++d) x_[d].at[i] -= c[d * tile];
+      for (std::size_t d = 0; d < dimension_; ++d) x_[d].at[i] -= c[d];
     }
-  }
-
-  float distance(std::size_t i, const Packed& codebook, std::int32_t at) const {
-    const float* c = codebook.codeword(static_cast<std::size_t>(at));
-    float sum = 0.0f;
-    for (std::size_t d = 0; d < dimension_; ++d) {
-      const float difference = x_[d].at[i] - c[d * tile];
-      sum += difference * difference;
-    }
-    return sum + codebook.bias(static_cast<std::size_t>(at));
   }
 
   void store(float* to) const {
@@ -162,7 +105,7 @@ std::size_t for_blocks(const Kernels& kernels, const Vectors& x, std::size_t cod
     Block vectors(x.dimension);
     for (std::size_t b = begin; b < end; ++b) {
       const std::size_t first = b * block, count = std::min(block, x.count - first);
-      if (vectors.load(x, first, count, bad)) work(vectors, first, count);
+      if (vectors.load(kernels, x, first, count, bad)) work(vectors, first, count);
     }
   });
   return bad.value();
@@ -188,13 +131,14 @@ Packed::Packed(const float* codewords, std::size_t count, std::size_t dimension,
   if (count > std::numeric_limits<std::int32_t>::max() - tile || dimension > max_dimension) {
     throw std::invalid_argument("a codebook has at most 2^31 codewords of 2^20 dimensions");
   }
-  if (!within(codewords, count * dimension, limit_of(dimension))) {
+  if (!scalar_kernels()->within(codewords, count * dimension, limit_of(dimension))) {
     throw std::invalid_argument("codewords must be finite, and small enough for float32 distances");
   }
-  if (bias && !within(bias, count, std::ldexp(1.0f, 124))) {
+  if (bias && !scalar_kernels()->within(bias, count, std::ldexp(1.0f, 124))) {
     throw std::invalid_argument("bias must be finite, and small enough for float32 distances");
   }
   const std::size_t tiles = (count + tile - 1) / tile;
+  rows_.assign(codewords, codewords + count * dimension);
   data_.resize(tiles * dimension * tile);
   start_.assign(tiles * tile, -std::numeric_limits<float>::infinity());
   if (bias) bias_.assign(bias, bias + count);
@@ -216,7 +160,9 @@ std::size_t search(const Kernels& kernels, const Vectors& x, const Packed& codeb
     part.search(kernels, codebook);
     std::copy_n(part.index, count, indices + first);
     if (!distances) return;
-    for (std::size_t i = 0; i < count; ++i) distances[first + i] = part.distance(i, codebook, part.index[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+      distances[first + i] = distance(x.data + (first + i) * x.dimension, codebook, part.index[i]);
+    }
   });
 }
 
@@ -230,7 +176,7 @@ std::size_t top(const Kernels& kernels, const Vectors& x, const Packed& codebook
       float least = -std::numeric_limits<float>::infinity();
       for (std::size_t place = 0; place < wanted; ++place) {
         const std::int32_t at = found[place * block + i];
-        least = std::max(least, part.distance(i, codebook, at));  // scores are rounded another way
+        least = std::max(least, distance(x.data + (first + i) * x.dimension, codebook, at));  // scores are rounded another way
         indices[(first + i) * wanted + place] = at;
         distances[(first + i) * wanted + place] = least;
       }
@@ -261,7 +207,7 @@ std::size_t accumulate(const Vectors& x, const std::int32_t* indices, std::size_
   team.rows(x.count, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const bool known = indices[i] >= 0 && static_cast<std::size_t>(indices[i]) < codewords;
-      if (!known || !within(x.data + i * dimension, dimension, most)) return bad.report(i);
+      if (!known || !scalar_kernels()->within(x.data + i * dimension, dimension, most)) return bad.report(i);
     }
   });
   if (bad.value() != all_finite) return bad.value();

@@ -25,14 +25,11 @@ class Packed {
   std::size_t dimension() const { return dimension_; }
   float bias(std::size_t codeword) const { return bias_.empty() ? 0.0f : bias_[codeword]; }
   Codebook view() const { return {data_.data(), start_.data(), start_.size() / tile, dimension_}; }
-  // Element d of a codeword is at [d * tile].
-  const float* codeword(std::size_t index) const {
-    return data_.data() + index / tile * tile * dimension_ + index % tile;
-  }
+  const float* codeword(std::size_t index) const { return rows_.data() + index * dimension_; }
 
  private:
   std::size_t count_, dimension_;
-  std::vector<float> data_, start_, bias_;
+  std::vector<float> data_, rows_, start_, bias_;
 };
 
 // Vectors [count][dimension].
@@ -44,7 +41,7 @@ struct Vectors {
 constexpr std::size_t all_finite = ~std::size_t{0};
 
 // All return the first vector that has an element beyond limit_of(dimension) or none at all, else all_finite; then
-// the results are whole. Distances may be nullptr: |x - c|^2 + bias, summed in float32 in the order of dimensions.
+// the results are whole. Distances may be nullptr: |x - c|^2 + bias, in float32, in the same order everywhere.
 std::size_t search(const Kernels& kernels, const Vectors& x, const Packed& codebook, std::int32_t* indices,
                    float* distances, std::size_t threads);
 // indices and distances [count][wanted]; distances do not decrease along a row.
@@ -53,6 +50,11 @@ std::size_t top(const Kernels& kernels, const Vectors& x, const Packed& codebook
 // Each stage takes what the one before left; codes [count][stages], left [count][dimension] or nullptr.
 std::size_t residual(const Kernels& kernels, const Vectors& x, const std::vector<const Packed*>& stages,
                      std::int32_t* codes, float* left, std::size_t threads);
+
+// As residual, with the best `width` partial solutions kept at every stage (1 to `block`): of those with one code more,
+// the ones with the least |rest|^2 + biases, of equals the one whose parent was better, then the lower index.
+std::size_t beam(const Kernels& kernels, const Vectors& x, const std::vector<const Packed*>& stages, std::size_t width,
+                 std::int32_t* codes, std::size_t threads);
 
 // counts [codewords] and sums [codewords][dimension] of the vectors of each index, added in the order of vectors.
 // Returns the first vector whose index is none of a codeword, or that is not finite, else all_finite.

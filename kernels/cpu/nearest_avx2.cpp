@@ -34,7 +34,6 @@ struct Lanes {
 
   using Mask = __m256;
   static Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
-  static Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
   static bool any(Mask mask) { return _mm256_movemask_ps(mask) != 0; }
   static Vector choose(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
   static Index choose_index(Mask mask, Index a, Index b) { return _mm256_blendv_epi8(b, a, _mm256_castps_si256(mask)); }

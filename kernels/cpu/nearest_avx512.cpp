@@ -34,7 +34,6 @@ struct Lanes {
 
   using Mask = __mmask16;
   static Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-  static Mask either(Mask a, Mask b) { return a | b; }
   static bool any(Mask mask) { return mask != 0; }
   static Vector choose(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
   static Index choose_index(Mask mask, Index a, Index b) { return _mm512_mask_mov_epi32(b, mask, a); }

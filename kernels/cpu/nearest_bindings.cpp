@@ -75,6 +75,17 @@ std::int64_t residual(const std::vector<const ns::Packed*>& stages, const std::s
   return report(ns::residual(kernels, vectors, stages, codes.data(), to, threads));
 }
 
+std::int64_t beam(const std::vector<const ns::Packed*>& stages, const std::string& isa, Floats x, std::size_t width,
+                  Array<std::int32_t, 2> codes, std::size_t threads) {
+  require(!stages.empty() && codes.shape(0) == x.shape(0) && codes.shape(1) == stages.size());
+  for (const ns::Packed* stage : stages) require(stage && stage->dimension() == x.shape(1));
+  require(width >= 1 && width <= ns::block);
+  const ns::Vectors vectors = vectors_of(x, x.shape(1), threads);
+  const ns::Kernels& kernels = require_kernels(isa);
+  nb::gil_scoped_release released;
+  return report(ns::beam(kernels, vectors, stages, width, codes.data(), threads));
+}
+
 std::int64_t accumulate(Floats x, Array<const std::int32_t, 1> indices, Array<std::int64_t, 1> counts,
                         Array<float, 2> sums, std::size_t threads) {
   const ns::Vectors vectors = vectors_of(x, sums.shape(1), threads);
@@ -102,6 +113,8 @@ void register_nearest(nb::module_& m) {
         nb::arg("indices").noconvert(), nb::arg("distances").noconvert(), nb::arg("threads"));
   m.def("nearest_residual", &residual, nb::arg("stages"), nb::arg("isa"), nb::arg("x").noconvert(),
         nb::arg("codes").noconvert(), nb::arg("left").noconvert().none(), nb::arg("threads"));
+  m.def("nearest_beam", &beam, nb::arg("stages"), nb::arg("isa"), nb::arg("x").noconvert(), nb::arg("width"),
+        nb::arg("codes").noconvert(), nb::arg("threads"));
   m.def("nearest_accumulate", &accumulate, nb::arg("x").noconvert(), nb::arg("indices").noconvert(),
         nb::arg("counts").noconvert(), nb::arg("sums").noconvert(), nb::arg("threads"));
 }

@@ -25,6 +25,9 @@ struct Codebook {
 };
 
 struct Kernels {
+  // Whether all magnitudes are at most `limit`, which infinity and what is no number are not.
+  bool (*within)(const float* values, std::size_t count, float limit);
+
   // x is [dimension][block], `count` vectors of it are looked at, and some more up to a whole register, so that all
   // must be finite; best and index have `block` entries.
   void (*search)(const float* x, std::size_t count, const Codebook& codebook, float* best, std::int32_t* index);

@@ -34,7 +34,6 @@ struct Lanes {
 
   using Mask = uint32x4_t;
   static Mask greater(Vector a, Vector b) { return vcgtq_f32(a, b); }
-  static Mask either(Mask a, Mask b) { return vorrq_u32(a, b); }
   static bool any(Mask mask) { return vmaxvq_u32(mask) != 0; }
   static Vector choose(Mask mask, Vector a, Vector b) { return vbslq_f32(mask, a, b); }
   static Index choose_index(Mask mask, Index a, Index b) { return vbslq_s32(mask, a, b); }

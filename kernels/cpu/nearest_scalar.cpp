@@ -32,7 +32,6 @@ struct Lanes {
 
   using Mask = bool;
   static Mask greater(Vector a, Vector b) { return a > b; }
-  static Mask either(Mask a, Mask b) { return a || b; }
   static bool any(Mask mask) { return mask; }
   static Vector choose(Mask mask, Vector a, Vector b) { return mask ? a : b; }
   static Index choose_index(Mask mask, Index a, Index b) { return mask ? a : b; }

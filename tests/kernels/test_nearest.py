@@ -1,6 +1,8 @@
 """The search for the nearest codeword: against brute force in float64, and the same on every instruction set."""
 
+import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +120,50 @@ def test_residual_stages_equal_searches_in_turns(case, stages, data):
     assert np.array_equal(nearest.residual(x, books), codes)
 
 
+def beam_of(vector, books, width):
+    """Codes of one vector, by sorting everything there is."""
+    partials = [(vector.astype(np.float64), 0.0, ())]
+    for book, bias in books:
+        grown = []
+        for rest, paid, path in partials:
+            for k in range(len(book)):
+                left, more = rest - book[k], paid + (0.0 if bias is None else float(bias[k]))
+                grown.append((left, more, (*path, k)))
+        partials = sorted(grown, key=lambda one: np.square(one[0]).sum() + one[1])[:width]
+    return partials[0][2]
+
+
+@settings(deadline=None, max_examples=25)
+@given(CASES, st.integers(1, 3), st.sampled_from([1, 2, 5, 8, 33, 64]))
+def test_a_beam_keeps_the_best(case, stages, width):
+    (_, dimension, _), seed, biased = case
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 20))
+    x, books = integers((count, dimension), rng), []
+    for _ in range(stages):
+        size = int(rng.integers(1, 9))
+        books.append((integers((size, dimension), rng), integers((size,), rng) if biased else None))
+    packed = [nearest.Packed(*book) for book in books]
+    expected = [beam_of(vector, books, width) for vector in x]
+    for codes in on_every_isa(lambda: nearest.beam(x, packed, width)):
+        assert np.array_equal(codes, expected)
+
+
+def test_a_beam_of_reals_is_better_than_none_and_the_same_everywhere():
+    rng = np.random.default_rng(6)
+    x, books = normal((300, 16), rng), [normal((64, 16), rng) / 2**s for s in range(4)]
+    results = list(on_every_isa(lambda: nearest.beam(x, books, 8)))
+    assert all(np.array_equal(codes, results[0]) for codes in results)
+    assert np.array_equal(nearest.beam(x, books, 8, threads=3), results[0])
+    assert np.array_equal(nearest.beam(x[37:38], books, 8), results[0][37:38])
+
+    def error(codes):
+        return np.square(x - sum(book[codes[:, s]] for s, book in enumerate(books))).sum()
+
+    assert error(results[0]) < 0.95 * error(nearest.residual(x, books))
+    assert np.array_equal(nearest.beam(x, books, 1), nearest.residual(x, books))
+
+
 @settings(deadline=None, max_examples=30)
 @given(CASES, st.data())
 def test_a_vector_alone_is_as_in_company(case, data):
@@ -188,6 +234,7 @@ def test_what_is_not_finite_is_named(isa, bad, where):
         lambda: nearest.search(x, codewords),
         lambda: nearest.top(x, codewords, 2),
         lambda: nearest.residual(x, [codewords]),
+        lambda: nearest.beam(x, [codewords], 3),
         lambda: nearest.search(np.where(np.arange(100)[:, None] == 99, bad, x).astype(np.float32), codewords),
     ):
         with pytest.raises(ValueError, match=f"x .*finite numbers.* vector {where} "):
@@ -232,6 +279,9 @@ ONE = np.ones((3, 4), np.float32)
         (lambda: nearest.residual(ONE, [ONE, ONE[:, :2]]), r"stages\[1\] has the shape \(3, 2\), not \(K, 4\)"),
         (lambda: nearest.residual(ONE, [ONE, ONE[:0]]), r"stages\[1\] has the shape \(0, 4\), not \(K, D\)"),
         (lambda: nearest.residual(ONE[:, :2], [ONE]), r"x has the shape \(3, 2\), not \(N, 4\)"),
+        (lambda: nearest.beam(ONE, [ONE], 0), "width must be an integer from 1 to 64, not 0"),
+        (lambda: nearest.beam(ONE, [ONE], 65), "width must be an integer from 1 to 64, not 65"),
+        (lambda: nearest.beam(ONE, [], 2), "stages is empty"),
         (lambda: nearest.accumulate(ONE, [0, 1], 3), r"indices must be integers of the shape \(3,\), .* \(2,\)"),
         (lambda: nearest.accumulate(ONE, [0.0, 1, 1], 3), "indices must be integers"),
         (lambda: nearest.accumulate(ONE, [0, 3, 1], 3), "indices must be 0 to 2, not 3"),
@@ -253,3 +303,13 @@ def test_memory_grows_with_the_vectors_alone():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * len(x) + 65536
+
+
+def test_the_example_of_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(compile(example, "search.md", "exec"), names)
+    assert np.array_equal(names["best"][:, 0], names["indices"])
+    assert np.array_equal(names["codes"][:, 0], names["indices"])
+    assert names["counts"].sum() == 1000

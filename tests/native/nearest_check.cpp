@@ -26,10 +26,10 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 struct Results {
-  std::vector<std::int32_t> nearest, list, codes;
+  std::vector<std::int32_t> nearest, list, codes, beams;
   std::vector<float> distances, list_distances, left;
   bool operator==(const Results& other) const {
-    return same(nearest, other.nearest) && same(list, other.list) && same(codes, other.codes) &&
+    return same(nearest, other.nearest) && same(list, other.list) && same(codes, other.codes) && same(beams, other.beams) &&
            same(distances, other.distances) && same(list_distances, other.list_distances) && same(left, other.left);
   }
 };
@@ -45,6 +45,8 @@ Results run(const Kernels& kernels, const Vectors& x, const Packed& codebook, st
   search(kernels, x, codebook, results.nearest.data(), results.distances.data(), 2);
   top(kernels, x, codebook, wanted, results.list.data(), results.list_distances.data(), 1);
   residual(kernels, x, {&codebook, &codebook}, results.codes.data(), results.left.data(), 1);
+  results.beams.resize(x.count * 3);
+  beam(kernels, x, {&codebook, &codebook, &codebook}, wanted, results.beams.data(), 2);
   return results;
 }
 

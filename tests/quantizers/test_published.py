@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -14,8 +15,6 @@ from siglum import quantizers  # noqa: E402
 from siglum.quantizers.lattice_points import DIMENSIONS, basis, nearest  # noqa: E402
 
 sys.path.append(str(Path(__file__).parent))
-import itertools
-
 from quantizer_cases import vectors  # noqa: E402
 
 
@@ -54,7 +53,7 @@ def test_voronoi_codes_are_a_bijection_and_nearest(lattice: str, radix: int) -> 
 
 
 def test_the_best_scalar_codebooks_of_a_gaussian() -> None:
-    """Max, Quantizing for Minimum Distortion, 1960: 4 levels leave 0.1175 of a normal variable's variance, 8 0.03454."""
+    """Max, Quantizing for Minimum Distortion, 1960: 4 levels leave 0.1175 of a normal variance, 8 0.03454."""
     x = normal(40_000, 1)
     for levels, distortion in ((4, 0.1175), (8, 0.03454)):
         quantizer = quantizers.get("vector", dim=1, codewords=levels)
@@ -84,7 +83,7 @@ def test_entropy_of_a_uniform_quantizer_at_high_rate() -> None:
 def test_rate_distortion_optimised_quantization() -> None:
     """Farvardin and Modestino, 1984: entropy-coded optimum scalars of a Gaussian source have 4.64 dB at 1 bit.
 
-    (Shannon's bound: 6.02.) Thresholds by rate, on uniform steps with values at the means of their cells, come within 0.1 dB.
+    (Shannon's bound: 6.02.) Thresholds by rate, with values at the means of their cells, come within 0.1 dB.
     """
     x = normal(200_000, 1)
 
