@@ -97,6 +97,7 @@ RUNS = [
     Run("EMA, no restarts", codebook={**EMA, "restart": 0.0}, **WIDE),
     Run("EMA", codebook=EMA, settle=0.8, **WIDE),
     Run("EMA, k-means start", codebook=EMA, settle=0.8, **WIDE, **OWN),
+    Run("EMA, k-means start, rotation", codebook=EMA, estimator="rotation", settle=0.8, **WIDE, **OWN),
     Run("SimVQ", codebook=SIMVQ, rate=2e-4, **WIDE, **OWN),
     Run("VQBridge", codebook={"kind": "bridge"}, **WIDE),
     *(

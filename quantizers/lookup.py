@@ -5,6 +5,7 @@ No (N, K) matrix in memory. Ties go to the lowest index.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -75,21 +76,35 @@ def chunked(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None) -> tu
     return torch.cat(indices), torch.cat(scores)
 
 
+Stage = tuple[Tensor, Tensor | None]
+"""Codewords (K, D) and biases (K,) of a residual stage."""
+
+
 @torch.no_grad()
-def residual(x: Tensor, codebooks: list[Tensor]) -> Tensor:
+def residual(x: Tensor, stages: Sequence[Stage]) -> Tensor:
     """Codes of stages that each search what the ones before left over: (N, D) -> int64 (N, S)."""
     if x.is_cpu:
-        packed = [_packed(codewords, None) for codewords in codebooks]
+        packed = [_packed(*stage) for stage in stages]
         return _tensor(nearest.residual(_array(x), packed, threads=torch.get_num_threads()))
     kernel = _triton(x)
     if kernel is not None:
-        found: Tensor = kernel.residual(x.contiguous(), [codewords.contiguous() for codewords in codebooks])
+        books = [kernel.Packed(codewords.contiguous(), bias) for codewords, bias in stages]
+        found: Tensor = kernel.residual(x.contiguous(), books)
         return found.long()
     codes = []
-    for codewords in codebooks:
-        codes.append(search(x, codewords))
+    for codewords, bias in stages:
+        codes.append(search(x, codewords, bias))
         x = x - codewords[codes[-1]]
     return torch.stack(codes, 1)
+
+
+@torch.no_grad()
+def beam(x: Tensor, stages: Sequence[Stage], width: int) -> Tensor | None:
+    """Codes of a beam search over residual stages, int64 (N, S), or None where there is no kernel for it."""
+    if not x.is_cpu or width > nearest.MAX_WIDTH:
+        return None
+    packed = [_packed(*stage) for stage in stages]
+    return _tensor(nearest.beam(_array(x), packed, width, threads=torch.get_num_threads()))
 
 
 @torch.no_grad()

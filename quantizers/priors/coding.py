@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from siglum.entropy import rans
 from siglum.entropy.codebook import CodebookGaussian
-from siglum.entropy.codebook_fit import SCALES
+from siglum.entropy.codebook_fit import REACH, SCALES
 from siglum.entropy.models import MODELS, Model
 from siglum.errors import UsageError
 
 FRACTION = 8
 """Fraction bits of tables of means and scale numbers."""
+
+MAX_MEAN = 2**15 - 1 - REACH
+"""Means farther out are clamped: differences to codewords stay within int16."""
 
 Ints = NDArray[np.int64]
 
@@ -232,7 +235,7 @@ class ContextCoder(CodeModel):
         rounded = (sums + (1 << FRACTION - 1)) >> FRACTION
         mean, scale = np.split(rounded, 2, axis=1)
         return (
-            np.clip(mean, -(2**15), 2**15 - 1).astype(np.int16),
+            np.clip(mean, -MAX_MEAN, MAX_MEAN).astype(np.int16),
             np.clip(scale, 0, SCALES - 1).astype(np.uint8),
         )
 

@@ -10,11 +10,11 @@ from torch.utils.checkpoint import checkpoint
 from siglum.entropy.codebook import CodebookGaussian
 from siglum.entropy.codebook_fit import SCALES, UNIT
 from siglum.quantizers import checks
+from siglum.quantizers.priors.coding import MAX_MEAN
 
 OCTAVE = 8
 """Scale numbers in a factor of two."""
 
-_LIMIT = 2**15 - 1
 _SCORES = 2**21
 
 
@@ -89,7 +89,7 @@ class CodewordGaussian(nn.Module):
         return torch.cat([checkpoint(self._bits, *part, use_reentrant=False) for part in parts])
 
     def _bits(self, indices: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        middle = through_round(mean.double().clamp(-_LIMIT - 1, _LIMIT))
+        middle = through_round(mean.double().clamp(-MAX_MEAN, MAX_MEAN))
         number = through_round(scale.double().clamp(0, SCALES - 1))
         inverse = (UNIT * torch.exp2(number / OCTAVE)) ** -2
         squares = inverse @ self.points.square().T - 2 * (middle * inverse) @ self.points.T

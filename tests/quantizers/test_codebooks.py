@@ -36,6 +36,8 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "residual": {"dim": 4, "stages": 3, "codewords": 16},
     "group-residual": {"dim": 4, "groups": 2, "stages": 2, "codewords": 16},
     "product": {"dim": 4, "groups": 2, "codewords": 16},
+    "additive": {"dim": 4, "stages": 2, "codewords": 16},
+    "cascade": {"side": 2, "channels": 1, "scales": [2, 1], "groups": 1, "codewords": 16},
 }
 
 

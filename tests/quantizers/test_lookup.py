@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from siglum.quantizers import lookup  # noqa: E402
+from siglum.quantizers import beam, lookup  # noqa: E402
+from siglum.quantizers.codebook import make_codebook  # noqa: E402
 from siglum.quantizers.kmeans import kmeans, progressive  # noqa: E402
 
 
@@ -43,3 +44,23 @@ def test_kmeans_finds_clusters_and_fills_empty_ones() -> None:
     assert torch.equal(kmeans(x, 5, seed=3), kmeans(x, 5, seed=3))
     same = torch.ones(20, 2)
     assert torch.equal(kmeans(same, 4), same[:4])
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 1000), width=st.integers(2, 9), biased=st.booleans())
+def test_beams_with_and_without_the_kernel_agree(seed: int, width: int, biased: bool) -> None:
+    spec = {"kind": "entropy-constrained", "multiplier": 0.2} if biased else "gradient"
+    torch.manual_seed(seed)
+    books = [make_codebook(spec, size, 4) for size in (12, 5, 9)]
+    for book in books:
+        book.start(torch.randn(100, 4))
+    x = torch.randn(30, 4)
+    stages = [(book.vectors(), book.bias()) for book in books]
+    found = lookup.beam(x, stages, width)
+    assert found is not None
+    plain = beam._search(x, books, width)
+    costs = [beam.cost(x, books, each) for each in (found, plain)]
+    torch.testing.assert_close(costs[0], costs[1], rtol=1e-4, atol=1e-4)
+    assert float((found == plain).float().mean()) > 0.98
+    assert lookup.beam(x, stages, 65) is None
+    assert torch.equal(beam.search(x, books, 65)[:, 0] < 12, torch.ones(30, dtype=torch.bool))
