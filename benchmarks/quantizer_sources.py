@@ -56,7 +56,12 @@ def sources(paths: Sequence[Path], train: int, test: int, seed: int = 0) -> Iter
     for dataset in find(paths) if paths else []:
         for medium, name in (("audio", "log-mel"), ("image", "latents"), ("tensor", "vectors")):
             items = [item for item in dataset.items if item.medium == medium]
-            for dimension, pools in _pools(items).items():
+            for dimension, found in _pools(items).items():
+                pools = found
+                if (
+                    medium == "tensor"
+                ):  # those of a file differ more than what they hold: all are in both parts
+                    pools = [np.random.default_rng(seed).permutation(np.concatenate(found))]
                 label = f"{name} of {dataset.path.name}, {dimension}"
                 yield _split(label, pools, train, test, np.random.default_rng(seed))
 
