@@ -44,6 +44,7 @@ class Run:
     passes: int = 3
     batch: int = 16384
     settle: float = 1.0  # part of the steps after which EMA codebooks stop restarting
+    peer: bool = False  # the codebook is a class of vector-quantize-pytorch and its settings
 
 
 @dataclass
@@ -62,6 +63,7 @@ SIMVQ = {"kind": "simvq"}
 BRIDGE = {"kind": "bridge", "group": 64}
 EMA = {"kind": "ema", "decay": 0.95}
 GUMBEL = {"kind": "gumbel", "temperature": 0.1}
+DIVERSE = {"kind": "penalised", "codebook": "gradient", "diversity": 0.1, "temperature": 2.0}
 SMALL: dict[str, Any] = {"codewords": 1024, "batch": 4096, "passes": 40}
 WIDE: dict[str, Any] = {**SMALL, "dim": 64}
 OWN: dict[str, Any] = {"start": "own"}
@@ -89,6 +91,7 @@ RUNS = [
     Run("DiVeQ, k-means start", codebook="gradient", estimator="diveq", **SMALL, **OWN),
     Run("IBQ, k-means start", codebook={"kind": "ibq"}, estimator="codebook", **SMALL, **OWN),
     Run("Gumbel, k-means start", codebook=GUMBEL, estimator="codebook", **SMALL, **OWN),
+    Run("gradient, diversity penalty", codebook=DIVERSE, **SMALL),
     Run("gradient", codebook="gradient", **WIDE),
     Run("gradient, rotation", codebook="gradient", estimator="rotation", **WIDE),
     Run("EMA, no restarts", codebook={**EMA, "restart": 0.0}, **WIDE),
@@ -97,7 +100,7 @@ RUNS = [
     Run("SimVQ", codebook=SIMVQ, rate=2e-4, **WIDE, **OWN),
     Run("VQBridge", codebook={"kind": "bridge"}, **WIDE),
     *(
-        Run(f"vector-quantize-pytorch: {name}", codebook={"peer": peer}, **sizes)
+        Run(f"vector-quantize-pytorch: {name}", codebook=peer, peer=True, **sizes)
         for sizes in (SMALL, WIDE)
         for name, peer in (
             ("EMA, no restarts", PEER),
@@ -116,8 +119,8 @@ class Coder(nn.Module):
         super().__init__()
         self.before, self.after = _perceptron(run.dim), _perceptron(run.dim)
         self.quantizer: Any
-        if "peer" in run.codebook:
-            self.quantizer = PeerQuantizer(run.dim, run.codewords, **run.codebook["peer"])
+        if run.peer:
+            self.quantizer = PeerQuantizer(run.dim, run.codewords, **run.codebook)
         else:
             self.quantizer = get(
                 "vector", dim=run.dim, codewords=run.codewords, codebook=run.codebook, estimator=run.estimator
@@ -245,7 +248,7 @@ def main() -> None:
     print(about)
     print("\n| K | D | method | usage | perplexity | mse | CPU s |\n|---:|---:|---|---:|---:|---:|---:|")
     for run in RUNS:
-        if arguments.codewords not in (None, run.codewords) or ("peer" in run.codebook) != arguments.peers:
+        if arguments.codewords not in (None, run.codewords) or run.peer != arguments.peers:
             continue
         known = [result for result in done if result["run"] == asdict(run)]
         result = known[0] if known else asdict(train(run, *vectors(data, run)))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from siglum.quantizers.tables import Tables
 
 
+_MOST_COUNTED = 2**26  # codewords of which every one has a count
+
+
 class Prior(Protocol):
     """What `Quantizer.rate` asks of probabilities of codes."""
 
@@ -45,25 +48,41 @@ class Usage:
     _counts: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def counts(self, stage: int) -> Tensor:
-        """Uses of every codeword of a stage: int64 (K,)."""
+        """Uses of every codeword of a stage: int64 (K,).
+
+        Raises
+        ------
+        ValueError
+            If it has more than 2^26 codewords; `fraction`, `entropy` and `perplexity` are known even so.
+        """
+        if self.sizes[stage] > _MOST_COUNTED:
+            raise ValueError(
+                f"stage {stage} has {self.sizes[stage]} codewords, wanted at most {_MOST_COUNTED}"
+            )
         if stage not in self._counts:
-            codes = self.codes[:, stage]
-            if self.active is not None:
-                codes = codes[self.active[:, stage]]
-            self._counts[stage] = torch.bincount(codes, minlength=self.sizes[stage])
+            self._counts[stage] = torch.bincount(self._used(stage), minlength=self.sizes[stage])
         return self._counts[stage]
+
+    def _used(self, stage: int) -> Tensor:
+        codes = self.codes[:, stage]
+        return codes if self.active is None else codes[self.active[:, stage]]
+
+    def _positive(self, stage: int) -> Tensor:
+        """Uses of the codewords that were used."""
+        if self.sizes[stage] > _MOST_COUNTED:
+            return self._used(stage).unique(return_counts=True)[1]
+        counts = self.counts(stage)
+        return counts[counts > 0]
 
     @cached_property
     def fraction(self) -> tuple[float, ...]:
         """Share of each stage's codewords that were used at least once, 0 to 1."""
-        return tuple(
-            float((self.counts(stage) > 0).sum()) / self.sizes[stage] for stage in range(self.codes.shape[1])
-        )
+        return tuple(len(self._positive(stage)) / self.sizes[stage] for stage in range(self.codes.shape[1]))
 
     @cached_property
     def entropy(self) -> tuple[float, ...]:
         """Empirical entropy of each stage's codes in bits."""
-        return tuple(_entropy(self.counts(stage)) for stage in range(self.codes.shape[1]))
+        return tuple(_entropy(self._positive(stage)) for stage in range(self.codes.shape[1]))
 
     @property
     def perplexity(self) -> tuple[float, ...]:
@@ -152,7 +171,8 @@ class Quantizer(nn.Module, ABC):
         x = checks.vectors(x, self.dim)
         count = self.stages if stages is None else checks.integer(stages, 1, self.stages, "stages")
         checks.integer(beam, 1, None, "beam")
-        codes = self._encode(x.reshape(-1, self.dim), count, beam)
+        with _full_precision(x):
+            codes = self._encode(x.reshape(-1, self.dim), count, beam)
         return codes.reshape(*x.shape[:-1], count)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -164,7 +184,8 @@ class Quantizer(nn.Module, ABC):
             If codes are out of range or of more stages than there are.
         """
         codes = checks.codes(codes, self.sizes)
-        values = self._decode(codes.reshape(-1, codes.shape[-1]))
+        with _full_precision(codes):
+            values = self._decode(codes.reshape(-1, codes.shape[-1]))
         return values.reshape(*codes.shape[:-1], self.dim)
 
     def forward(self, x: Tensor) -> Quantized:
@@ -183,7 +204,8 @@ class Quantizer(nn.Module, ABC):
         """
         x = checks.vectors(x, self.dim)
         share = math.prod(x.shape[1:-1]) if x.ndim > 2 else 1
-        values, codes, losses, active = self._train(x.reshape(-1, self.dim), share)
+        with _full_precision(x):
+            values, codes, losses, active = self._train(x.reshape(-1, self.dim), share)
         usage = Usage(codes, self.sizes, active)
         shape = x.shape[:-1]
         return Quantized(values.reshape(*shape, self.dim), codes.reshape(*shape, self.stages), losses, usage)
@@ -252,7 +274,11 @@ class Quantizer(nn.Module, ABC):
         return ", ".join(f"{key}={value!r}" for key, value in self._settings.items())
 
 
+def _full_precision(x: Tensor) -> torch.autocast:
+    """No automatic casts: distances in half precision would choose other codewords."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def _entropy(counts: Tensor) -> float:
-    p = counts[counts > 0].double()
-    p = p / p.sum()
+    p = counts.double() / counts.sum()
     return float(-(p * p.log2()).sum()) if len(p) > 1 else 0.0

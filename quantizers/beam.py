@@ -17,7 +17,7 @@ _ROWS = 2**14  # partial solutions held at a time
 def greedy(x: Tensor, books: Sequence[Codebook]) -> Tensor:
     """Each codebook codes what the ones before left over: (N, D) -> (N, S)."""
     if all(book.plain() for book in books):
-        return lookup.residual(x, [book.vectors() for book in books])
+        return lookup.residual(x, [(book.vectors(), book.bias()) for book in books])
     codes = []
     for i, book in enumerate(books):
         codes.append(book.lookup(x))
@@ -35,7 +35,11 @@ def search(x: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
     plain = greedy(x, books)
     if beam == 1 or len(books) == 1:
         return plain
-    found = torch.cat([_search(part, books, beam) for part in x.split(max(1, _ROWS // beam))])
+    found = None
+    if all(book.direct() for book in books):
+        found = lookup.beam(x, [(book.vectors(), book.bias()) for book in books], beam)
+    if found is None:
+        found = torch.cat([_search(part, books, beam) for part in x.split(max(1, _ROWS // beam))])
     better = cost(x, books, found) < cost(x, books, plain)
     return torch.where(better[:, None], found, plain)
 
@@ -73,7 +77,7 @@ class Partial(NamedTuple):
         values, bias = book.vectors(), book.bias()
         keys = book.keys()
         index, costs = lookup.top(book.project(flat), keys, count, bias)
-        if type(book).keys is not Codebook.keys:
+        if not book.direct():
             # A smaller space proposes, the space of the vectors decides.
             costs = (flat[:, None] - values[index]).square().sum(2)
             costs = costs if bias is None else costs + bias[index]

@@ -89,7 +89,11 @@ class ChainTables(Tables):
         best = self._sweep(y, books, self._greedy(y, books, threads), threads)
         if beam > 1 and len(books) > 1:
             parts = range(0, len(y), _ROWS)
-            found = np.concatenate([self._beam(y[i : i + _ROWS], books, beam, threads) for i in parts])
+            if beam <= nearest.MAX_WIDTH and all(self.tables[book].keys is None for book in books):
+                packed = [self._packed[book] for book in books]
+                found = nearest.beam(y, packed, beam, threads=threads).astype(np.int64)
+            else:
+                found = np.concatenate([self._beam(y[i : i + _ROWS], books, beam, threads) for i in parts])
             found = self._sweep(y, books, found, threads)
             better = self._cost(y, books, found) < self._cost(y, books, best)
             best = np.where(better[:, None], found, best)

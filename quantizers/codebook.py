@@ -51,11 +51,13 @@ class Codebook(nn.Module):
         """What is added to the squared distances in assignment, (K,), such as lambda times bits; or None."""
         return None
 
+    def direct(self) -> bool:
+        """Whether the codewords themselves are searched, so that stages may be fused."""
+        return (type(self).project, type(self).keys) == (Codebook.project, Codebook.keys)
+
     def plain(self) -> bool:
-        """Whether `lookup` is the search for the nearest of `vectors`, so that stages may be fused."""
-        kind = type(self)
-        changed = (kind.project, kind.keys, kind.lookup) != (Codebook.project, Codebook.keys, Codebook.lookup)
-        return not changed and self.bias() is None
+        """Whether `lookup` is that search, without draws or other rules."""
+        return self.direct() and type(self).lookup is Codebook.lookup
 
     @torch.no_grad()
     def lookup(self, x: Tensor) -> Tensor:

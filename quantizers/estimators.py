@@ -109,8 +109,8 @@ def diveq(
 ) -> Tensor:
     """Take quantisation for a step of length ``|values - x|`` in a direction that is held fixed.
 
-    The output is ``x + |values - x| u`` with ``u = unit(values - x + noise)`` without gradient (DiVeQ, Vali et al.,
-    arXiv 2509.26469). Both x and the codewords get gradients from the task itself, so no codebook or commitment loss
+    The output is ``x + |values - x| u`` with ``u = unit(values - x + noise)`` without gradient (DiVeQ, Vali, Bäckström
+    and Solin, arXiv 2509.26469). Both x and the codewords get gradients from the task itself, so no codebook or commitment loss
     is needed; dead words must be replaced.
 
     Parameters

@@ -11,7 +11,7 @@ from torch import Tensor
 from siglum.quantizers import checks
 from siglum.quantizers.beam import Partial
 from siglum.quantizers.codebook import Codebook
-from siglum.quantizers.kmeans import progressive
+from siglum.quantizers.kmeans import kmeans, progressive
 from siglum.quantizers.least_squares import solve
 from siglum.quantizers.rotation import procrustes
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from siglum.quantizers.staged import Staged
 
 _ROWS = 4096  # vectors expanded at a time
+_FEW_COMPONENTS = 8
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def fit_stages(x: Tensor, books: Sequence[Codebook], *, beam: int, iterations: i
     for stage, book in enumerate(books):
         checks.enough(x, book.size)
         rest = state.rest.reshape(-1, x.shape[1])
-        book.assign(progressive(rest, book.size, iterations=iterations, seed=seed + stage))
+        book.assign(_codewords(rest, book.size, iterations, seed + stage))
         if stage + 1 < len(books):
             parts = [Partial(*part) for part in zip(*(field.split(_ROWS) for field in state), strict=True)]
             grown = [part.expand(book, beam) for part in parts]
@@ -69,6 +70,13 @@ def refine(quantizer: Staged, x: Tensor, *, beam: int, rounds: int) -> None:
         book.assign(codewords)
     if rotation is not None and best[1] is not None:
         rotation.assign(best[1], rotation.centre)
+
+
+def _codewords(x: Tensor, count: int, iterations: int, seed: int) -> Tensor:
+    """k-means from seeds in few components, where seeds are good; in a growing number of them in many."""
+    if x.shape[1] <= _FEW_COMPONENTS:
+        return kmeans(x, count, iterations=iterations, seed=seed)
+    return progressive(x, count, iterations=iterations, seed=seed)
 
 
 def _state(quantizer: Staged) -> tuple[list[Tensor], Tensor | None]:

@@ -1,4 +1,4 @@
-"""k-means: k-means++ seeds, Lloyd's iterations, empty clusters re-seeded where the error is large."""
+"""k-means: greedy k-means++ seeds, Lloyd's iterations, empty clusters re-seeded where the error is large."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from siglum.quantizers import checks, lookup
 
 _SEEDED = 4096  # above, seeding one by one takes longer than the iterations that it saves
 _PER_CODEWORD = 256  # more vectors than this a codeword do not improve codewords
+_FEW_SEEDS, _SEEDS_PER_CODEWORD = 2**13, 16  # vectors among which seeds are drawn
+_TRIALS = 4  # vectors drawn for each seed
 _FEW = 2**15  # vectors that are always used: few codewords are to be exact
 
 
@@ -41,7 +43,7 @@ def kmeans(
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    x = _sample(x, count, generator)
+    x = sample(x, count, generator)
     if centroids is None:
         centroids = _seeds(x, count, generator)
     before: Tensor | None = None
@@ -73,7 +75,7 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
-    x = _sample(x, count, generator)
+    x = sample(x, count, generator)
     dim = x.shape[1]
     centre = x.mean(0)
     axes = torch.linalg.eigh((x - centre).T @ (x - centre))[1].flip(1)
@@ -89,7 +91,8 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     return centroids @ axes.T + centre
 
 
-def _sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Of more than 32,768 vectors (N, D), and more than 256 a codeword, as many as that; else all."""
     most = max(_FEW, _PER_CODEWORD * count)
     return x if len(x) <= most else x[torch.randperm(len(x), generator=generator)[:most].to(x.device)]
 
@@ -104,21 +107,28 @@ def means(x: Tensor, indices: Tensor, centroids: Tensor) -> Tensor:
 def _seeds(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     if count > _SEEDED:
         return x[torch.randperm(len(x), generator=generator)[:count].to(x.device)].clone()
-    chosen = torch.empty(count, dtype=torch.long, device=x.device)
-    chosen[0] = torch.randint(len(x), (1,), generator=generator)
+    most = max(_FEW_SEEDS, _SEEDS_PER_CODEWORD * count)
+    if len(x) > most:
+        x = x[torch.randperm(len(x), generator=generator)[:most].to(x.device)]
     squares = x.square().sum(1)
-    distances = _distances(x, squares, int(chosen[0]))
-    draws = torch.rand(count, generator=generator, dtype=torch.float64)
+    chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
+    distances = _distances(x, squares, chosen)[:, 0]
+    found = [chosen]
+    draws = torch.rand(count, _TRIALS, generator=generator, dtype=torch.float64).to(x.device)
     for i in range(1, count):
         cumulative = distances.cumsum(0, dtype=torch.float64)
-        drawn = torch.searchsorted(cumulative, draws[i].to(x.device) * cumulative[-1])
-        chosen[i] = drawn.clamp(max=len(x) - 1)
-        distances = torch.minimum(distances, _distances(x, squares, int(chosen[i])))
-    return x[chosen].clone()
+        drawn = torch.searchsorted(cumulative, draws[i] * cumulative[-1]).clamp(max=len(x) - 1)
+        # Of several vectors drawn by their error, the one that leaves the least.
+        left = torch.minimum(_distances(x, squares, drawn), distances[:, None])
+        best = left.sum(0).argmin()
+        distances = left[:, best]
+        found.append(drawn[best, None])
+    return x[torch.cat(found)].clone()
 
 
-def _distances(x: Tensor, squares: Tensor, index: int) -> Tensor:
-    return (squares - 2 * (x @ x[index]) + squares[index]).clamp_(min=0)
+def _distances(x: Tensor, squares: Tensor, chosen: Tensor) -> Tensor:
+    """Squared distances of all vectors to some of them, (N, count)."""
+    return (squares[:, None] - 2 * (x @ x[chosen].T) + squares[chosen]).clamp_(min=0)
 
 
 def _reseed(

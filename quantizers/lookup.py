@@ -5,6 +5,7 @@ No (N, K) matrix in memory. Ties go to the lowest index.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -37,48 +38,73 @@ def search(x: Tensor, codewords: Tensor, bias: Tensor | None = None) -> Tensor:
         return _tensor(nearest.search(_array(x), _packed(codewords, bias), threads=torch.get_num_threads()))
     kernel = _triton(x)
     if kernel is not None:
-        return _long(kernel.search(x.contiguous(), codewords.contiguous(), bias=bias))
-    half = _half(codewords, bias)
-    rows = max(1, _SCORES // len(codewords))
-    return torch.cat([torch.addmm(half, part, codewords.T, alpha=-1).argmin(1) for part in x.split(rows)])
+        found: Tensor = kernel.search(x.contiguous(), codewords.contiguous(), bias=bias)
+        return found.long()
+    return chunked(x, codewords, 1, bias)[0][:, 0]
 
 
 @torch.no_grad()
 def top(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The ``count`` best codewords, best first: indices and ``|x - c|^2 + bias``, both (N, count)."""
+    threads = torch.get_num_threads()
+    if x.is_cpu and count == 1:
+        first, distance = nearest.search(_array(x), _packed(codewords, bias), threads=threads, scores=True)
+        return _tensor(first)[:, None], torch.from_numpy(distance)[:, None]
     if x.is_cpu:
-        threads = torch.get_num_threads()
         index, distance = nearest.top(_array(x), _packed(codewords, bias), count, threads=threads)
         return _tensor(index), torch.from_numpy(distance)
     kernel = _triton(x)
     if kernel is not None:
         found, distances = kernel.top(x.contiguous(), codewords.contiguous(), count, bias=bias)
-        return _long(found), distances
-    half = _half(codewords, bias)
+        return found.long(), distances
+    return chunked(x, codewords, count, bias)
+
+
+@torch.no_grad()
+def chunked(x: Tensor, codewords: Tensor, count: int, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As `top`, on any device: products of as many vectors at a time as make 2^24 scores."""
+    squares = codewords.square().sum(1)
+    half = (squares if bias is None else squares + bias) / 2
     rows = max(1, _SCORES // len(codewords))
     indices, scores = [], []
     for part in x.split(rows):
         products = torch.addmm(half, part, codewords.T, alpha=-1)
-        least, found = products.topk(count, largest=False)
-        indices.append(found)
-        scores.append(2 * least + part.square().sum(1, keepdim=True))
+        # A stable sort keeps the lowest index of equals, which topk does not; one codeword needs no sort.
+        least, found = products.min(1, keepdim=True) if count == 1 else products.sort(dim=1, stable=True)
+        indices.append(found[:, :count])
+        scores.append(2 * least[:, :count] + part.square().sum(1, keepdim=True))
     return torch.cat(indices), torch.cat(scores)
 
 
+Stage = tuple[Tensor, Tensor | None]
+"""Codewords (K, D) and biases (K,) of a residual stage."""
+
+
 @torch.no_grad()
-def residual(x: Tensor, codebooks: list[Tensor]) -> Tensor:
+def residual(x: Tensor, stages: Sequence[Stage]) -> Tensor:
     """Codes of stages that each search what the ones before left over: (N, D) -> int64 (N, S)."""
     if x.is_cpu:
-        packed = [_packed(codewords, None) for codewords in codebooks]
+        packed = [_packed(*stage) for stage in stages]
         return _tensor(nearest.residual(_array(x), packed, threads=torch.get_num_threads()))
     kernel = _triton(x)
     if kernel is not None:
-        return _long(kernel.residual(x.contiguous(), [codewords.contiguous() for codewords in codebooks]))
+        books = [kernel.Packed(codewords.contiguous(), bias) for codewords, bias in stages]
+        found: Tensor = kernel.residual(x.contiguous(), books)
+        return found.long()
     codes = []
-    for codewords in codebooks:
-        codes.append(search(x, codewords))
+    for codewords, bias in stages:
+        codes.append(search(x, codewords, bias))
         x = x - codewords[codes[-1]]
     return torch.stack(codes, 1)
+
+
+@torch.no_grad()
+def beam(x: Tensor, stages: Sequence[Stage], width: int) -> Tensor | None:
+    """Codes of a beam search over residual stages, int64 (N, S), or None where there is no kernel for it."""
+    if not x.is_cpu or width > nearest.MAX_WIDTH:
+        return None
+    packed = [_packed(*stage) for stage in stages]
+    return _tensor(nearest.beam(_array(x), packed, width, threads=torch.get_num_threads()))
 
 
 @torch.no_grad()
@@ -98,10 +124,6 @@ def _triton(x: Tensor) -> Any:
     return None
 
 
-def _long(indices: Tensor) -> Tensor:
-    return indices.long()
-
-
 def _packed(codewords: Tensor, bias: Tensor | None) -> nearest.Packed:
     return nearest.Packed(_array(codewords), None if bias is None else _array(bias))
 
@@ -112,8 +134,3 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 
 def _tensor(indices: NDArray[np.int32]) -> Tensor:
     return torch.from_numpy(indices).long()
-
-
-def _half(codewords: Tensor, bias: Tensor | None) -> Tensor:
-    squares = codewords.square().sum(1)
-    return (squares if bias is None else squares + bias) / 2

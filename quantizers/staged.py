@@ -17,6 +17,7 @@ from siglum.quantizers import checks
 from siglum.quantizers.base import Quantizer
 from siglum.quantizers.codebook import Codebook, Spec, make_codebook
 from siglum.quantizers.fit import fit_stages, refine
+from siglum.quantizers.kmeans import sample
 from siglum.quantizers.names import ESTIMATORS
 from siglum.quantizers.rotation import STARTS, Rotation, balanced, optimised, random_rotation
 
@@ -120,9 +121,9 @@ class Staged(Quantizer):
         """Sums of codewords in the frame that is split: (N, S') -> (N, D)."""
         parts = []
         for _, members in self.chains(codes.shape[1]):
-            value = torch.zeros(())
+            value = torch.zeros((), device=codes.device)
             for stage in members:
-                value = value.to(codes.device) + self.codebooks[stage].vectors()[codes[:, stage]]
+                value = value + self.codebooks[stage].vectors()[codes[:, stage]]
             parts.append(value)
         missing = self.step - len(parts)
         if missing:
@@ -188,7 +189,7 @@ class Staged(Quantizer):
         Parameters
         ----------
         x : float (..., D)
-            Training vectors; 50 or more a codeword are advisable.
+            Training vectors; 50 or more a codeword are advisable, of more than 256 (and 32,768) a sample is used.
         beam
             Partial solutions of the searches, best the number used in encoding afterwards.
         iterations
@@ -202,8 +203,10 @@ class Staged(Quantizer):
             As `start`, or if codewords of this kind of codebook cannot be set.
         """
         x = checks.vectors(x, self.dim).detach().reshape(-1, self.dim)
-        checks.integer(beam, 1, None, "beam")
+        for name, value, least in (("beam", beam, 1), ("iterations", iterations, 1), ("rounds", rounds, 0)):
+            checks.integer(value, least, None, name)
         with torch.no_grad():
+            x = sample(x, max(self.sizes), torch.Generator().manual_seed(0))
             self._start_rotation(x)
             y = self.rotate(x)
             for part, members in self.chains():

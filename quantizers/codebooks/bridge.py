@@ -92,21 +92,24 @@ class VQBridge(Codebook):
         self._made: tuple[Any, Tensor] | None = None
 
     def vectors(self) -> Tensor:
-        """The words that come out of the bridge, (K, D); made once between two steps of an optimiser."""
-        key = tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
-        if self._made is not None and self._made[0] == key:
-            made = self._made[1]
-            if not torch.is_grad_enabled():
-                return made.detach()
-            if made.requires_grad or not self.weight.requires_grad:
-                return made
+        """The words that come out of the bridge, (K, D); in training made once between two steps of an optimiser."""
+        if self._made is not None:
+            key, made = self._made
+            if key == self._key():
+                return made if torch.is_grad_enabled() else made.detach()
         tokens = (self.weight / self.scale).reshape(-1, self.group * self.dim)
         moved = self.recover(self.process(self.compress(tokens)[None])[0])
         made = self.weight + self.scale * moved.reshape(self.size, self.dim)
-        if made.requires_grad:
+        self._made = None
+        if self.training and made.requires_grad:
             made.register_hook(self._forget)  # its graph is gone after a backward pass
-        self._made = (key, made)
+            self._made = (self._key(), made)
         return made
+
+    def train(self, mode: bool = True) -> VQBridge:
+        """Set the mode; what was made is made again."""
+        self._made = None
+        return super().train(mode)
 
     @torch.no_grad()
     def lookup(self, x: Tensor) -> Tensor:
@@ -144,6 +147,9 @@ class VQBridge(Codebook):
         self.scale.fill_(float(vectors.std().clamp_min(1e-12)))
         nn.init.zeros_(self.recover.weight)
         nn.init.zeros_(self.recover.bias)
+
+    def _key(self) -> tuple[tuple[int, int], ...]:
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
 
     def _forget(self, gradient: Tensor) -> None:
         self._made = None

@@ -38,6 +38,10 @@ class Wrapper(Codebook):
         """As the codebook inside."""
         return self.inner.keys()
 
+    def direct(self) -> bool:
+        """As the codebook inside."""
+        return self.inner.direct()
+
     def bias(self) -> Tensor | None:
         """As the codebook inside."""
         return self.inner.bias()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from siglum.entropy import rans
 from siglum.entropy.codebook import CodebookGaussian
 from siglum.entropy.codebook_fit import SCALES
-from siglum.entropy.models import Model
+from siglum.entropy.models import MODELS, Model
+from siglum.errors import UsageError
 
 FRACTION = 8
 """Fraction bits of tables of means and scale numbers."""
@@ -68,6 +69,29 @@ class CodeModel(ABC):
         self._pull(decoder, codes)
         decoder.finish()
         return codes
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Numbers that JSON can hold; with `tensors` all that `restore` needs."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the model."""
+
+    @staticmethod
+    def restore(config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> CodeModel:
+        """Make a model again from its `config` and `tensors`.
+
+        Raises
+        ------
+        UsageError
+            If something is missing or does not fit.
+        """
+        kinds = {"context": ContextCoder._restore, "frequency": FrequencyCoder._restore}
+        try:
+            return kinds[config["kind"]](config, tensors)
+        except (KeyError, IndexError, TypeError) as error:
+            raise UsageError(f"a prior of codes cannot be made of these: {error!r}") from None
 
     def _checked(self, codes: Any) -> NDArray[np.int32]:
         array = np.asarray(codes)
@@ -135,6 +159,48 @@ class ContextCoder(CodeModel):
         self.sizes = tuple(len(model.tensors()["order"]) for model in self.models)
         self.lagged = any(source.lag for stage in self.sources for source in stage)
 
+    def config(self) -> dict[str, Any]:
+        """The stages' models, and lag and stage of each source."""
+        return {
+            "kind": "context",
+            "models": [model.config() for model in self.models],
+            "sources": [[[source.lag, source.stage] for source in stage] for stage in self.sources],
+        }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Those of the models, bases, and tables (int32), by the number of the stage."""
+        result: dict[str, NDArray[Any]] = {}
+        for s, (model, base, sources) in enumerate(zip(self.models, self.bases, self.sources, strict=True)):
+            result |= {f"{s}.model.{name}": array for name, array in model.tensors().items()}
+            result[f"{s}.base"] = base.astype(np.int32)
+            result |= {f"{s}.table.{i}": source.table.astype(np.int32) for i, source in enumerate(sources)}
+        return result
+
+    @classmethod
+    def _restore(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> ContextCoder:
+        stages = range(len(config["models"]))
+        models = [
+            CodebookGaussian.restore(config["models"][s], _below(tensors, f"{s}.model.")) for s in stages
+        ]
+        sources = [
+            [
+                Source(int(lag), int(stage), tensors[f"{s}.table.{i}"].astype(np.int64))
+                for i, (lag, stage) in enumerate(config["sources"][s])
+            ]
+            for s in stages
+        ]
+        sizes = [len(model.tensors()["order"]) for model in models]
+        bases = [tensors[f"{s}.base"].astype(np.int64) for s in stages]
+        for s, (base, places) in enumerate(zip(bases, sources, strict=True)):
+            width = 2 * models[s].dimension
+            if base.shape != (width,) or any(
+                place.table.shape != (sizes[place.stage], width)
+                or not 0 <= place.stage < (len(sizes) if place.lag > 0 else s)
+                for place in places
+            ):
+                raise UsageError(f"the tables of stage {s} do not fit the codebooks")
+        return cls(models, bases, sources)
+
     def _checked(self, codes: Any) -> NDArray[np.int32]:
         array = super()._checked(codes)
         if self.lagged and array.ndim < 2:
@@ -189,6 +255,32 @@ class FrequencyCoder(CodeModel):
     ) -> None:
         self.sizes, self.models, self.classes = tuple(sizes), list(models), list(classes)
 
+    def config(self) -> dict[str, Any]:
+        """Sizes, and name and settings of the stages' models."""
+        models = [{"name": model.name, **model.config()} for model in self.models]
+        return {"kind": "frequency", "sizes": list(self.sizes), "models": models}
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Those of the models, and classes (int32), by the number of the stage."""
+        result: dict[str, NDArray[Any]] = {}
+        for s, model in enumerate(self.models):
+            result |= {f"{s}.model.{name}": array for name, array in model.tensors().items()}
+        return result | {f"{s}.classes": array.astype(np.int32) for s, array in enumerate(self.classes)}
+
+    @classmethod
+    def _restore(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> FrequencyCoder:
+        sizes, models = [int(size) for size in config["sizes"]], []
+        for s, settings in enumerate(config["models"]):
+            kind = cast("type[Model]", MODELS.find(settings["name"]))
+            rest = {key: value for key, value in settings.items() if key != "name"}
+            models.append(kind.restore(rest, _below(tensors, f"{s}.model.")))
+        classes = [tensors[f"{s}.classes"].astype(np.int64) for s in range(len(sizes) - 1)]
+        if len(models) != len(sizes) or any(
+            array.shape != (size,) for array, size in zip(classes, sizes, strict=False)
+        ):
+            raise UsageError("the classes do not fit the sizes")
+        return cls(sizes, models, classes)
+
     def _steps(self, codes: NDArray[np.int32]) -> Iterator[tuple[Model, NDArray[np.int32], Any]]:
         view = codes.reshape(-1, codes.shape[-1])
         for stage in range(view.shape[1]):
@@ -204,3 +296,8 @@ class FrequencyCoder(CodeModel):
         if stage == 0:
             return np.zeros(len(codes), np.int32)
         return self.classes[stage - 1][codes[:, stage - 1]].astype(np.int32)
+
+
+def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Arrays whose names begin with a prefix, by the rest of their names."""
+    return {name[len(prefix) :]: array for name, array in tensors.items() if name.startswith(prefix)}

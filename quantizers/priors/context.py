@@ -46,7 +46,7 @@ class ContextPrior(nn.Module):
     >>> data = coder.encode(codes.numpy())
     >>> bool((coder.decode(data, codes.shape) == codes.numpy()).all())
     True
-    >>> abs(8 * len(data) / float(prior.bits(codes).sum()) - 1) < 0.02
+    >>> abs(8 * len(data) / float(prior.bits(codes).detach().sum()) - 1) < 0.02
     True
     """
 

@@ -229,11 +229,17 @@ def test_a_bridge_is_crossed_once_a_step_and_survives_two_backward_passes() -> N
         loss = book.take(x, indices).square().mean() + sum(book.learn(x, indices).values())
         loss.backward()
     assert len(crossings) == 2
+    made = book.vectors()
+    with torch.no_grad():
+        assert torch.equal(book.vectors(), made)
+        assert not book.vectors().requires_grad
+    assert len(crossings) == 3
     with torch.no_grad():
         book.weight.add_(1.0)
-        moved = book.vectors()
-    assert len(crossings) == 3
-    assert not moved.requires_grad
+        torch.testing.assert_close(book.vectors(), made + 1, atol=1.0, rtol=0)
+    assert len(crossings) == 4
+    book.eval().weight.data.sub_(1.0)
+    torch.testing.assert_close(book.vectors(), made)
     assert torch.equal(copy.deepcopy(book).vectors(), book.vectors())
 
 

@@ -163,6 +163,26 @@ def test_usage_counts_what_was_used() -> None:
     assert Usage(codes, (2, 4), active).counts(0).tolist() == [2, 0]
 
 
+def test_automatic_casts_do_not_reach_distances() -> None:
+    x = vectors(200, 4)
+    config = {**CONFIGS["residual"], "codebook": "simvq"}
+    for quantizer in (started("group-residual"), quantizers.from_config(config).eval()):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            result = quantizer(x)
+            codes = quantizer.encode(x)
+        assert torch.equal(codes, quantizer.encode(x)) and torch.equal(result.codes, codes)
+        assert result.values.dtype == torch.float32
+        assert torch.equal(quantizer(x.bfloat16()).codes, quantizer.encode(x.bfloat16().float()))
+
+
+def test_usage_of_huge_codebooks() -> None:
+    quantizer = quantizers.get("lookup-free", dim=40)
+    usage = quantizer(torch.randn(64, 40, generator=torch.Generator().manual_seed(0))).usage
+    assert usage.perplexity[0] == pytest.approx(64) and usage.fraction == (64 / 2**40,)
+    with pytest.raises(ValueError, match="wanted at most"):
+        usage.counts(0)
+
+
 @pytest.mark.parametrize("name", ["residual", "group-residual", "cascade"])
 def test_dropout_uses_whole_layers(name: str) -> None:
     quantizer, x = fresh(name), vectors(400, 8)

@@ -1,5 +1,6 @@
 """Priors of codes: the float twins against the integer models, and what contexts are worth."""
 
+import json
 from contextlib import suppress
 
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from siglum.entropy.codebook_fit import UNIT  # noqa: E402
-from siglum.errors import BitstreamError  # noqa: E402
+from siglum.errors import BitstreamError, UsageError  # noqa: E402
 from siglum.quantizers import get  # noqa: E402
 from siglum.quantizers.lookup import search  # noqa: E402
-from siglum.quantizers.priors.coding import ContextCoder  # noqa: E402
+from siglum.quantizers.priors.coding import CodeModel, ContextCoder  # noqa: E402
 from siglum.quantizers.priors.context import ContextPrior  # noqa: E402
 from siglum.quantizers.priors.frequency import FrequencyPrior  # noqa: E402
 from siglum.quantizers.priors.gaussian import CodewordGaussian  # noqa: E402
@@ -194,6 +195,30 @@ def coder() -> ContextCoder:
     prior = ContextPrior([book, 0.3 * book], hidden=8)
     prior.start(torch.randint(40, (3, 30, 2), generator=torch.Generator().manual_seed(0)))
     return prior.export()
+
+
+def test_models_are_restored_from_plain_values_and_arrays() -> None:
+    codes = np.random.default_rng(0).integers(0, 40, (3, 20, 2))
+    books = [normal(0, 40, 2), normal(1, 40, 2)]
+    frequency = FrequencyPrior([40, 40], books)
+    frequency.start(torch.from_numpy(codes))
+    for model in (coder(), frequency.export(), FrequencyPrior([300]).export()):
+        part = codes[..., : len(model.sizes)]
+        config, tensors = json.loads(json.dumps(model.config())), model.tensors()
+        twin = CodeModel.restore(config, tensors)
+        assert twin.encode(part) == model.encode(part)
+        assert np.array_equal(twin.decode(model.encode(part), part.shape), part)
+        for key in config:
+            with pytest.raises(UsageError):
+                CodeModel.restore({k: v for k, v in config.items() if k != key}, tensors)
+        for key in tensors:
+            if ".model." not in key:
+                for broken in (
+                    {k: v for k, v in tensors.items() if k != key},
+                    {**tensors, key: tensors[key][:-1]},
+                ):
+                    with pytest.raises(UsageError):
+                        CodeModel.restore(config, broken)
 
 
 @given(cut=st.integers(0, 60), flip=st.integers(0, 10_000))
