@@ -3,7 +3,7 @@
 python -m siglum.benchmarks.kv_serving [CACHE.safetensors …] [--quality 60] [--quick]
 
 Of each cache (by default of tests/media) are printed: bits an element, all bytes of the entries counted, for entries of
-64 and 256 tokens, beside those of one file; speeds in MB of fp16 a second of this process's CPU time, one thread, best of
+64 and 256 tokens, beside those of one file; speeds in MB of fp16 a second of CPU time, one thread, best of
 three after a first run; microseconds to look a prompt up. Then 400 links whose bandwidth wanders (every tenth of a
 second by a factor of up to 1.4, within a factor of 4; seed 0): the share of deadlines missed, time to first token, mean
 quality of what was loaded, and the share of chunks computed anew, by policy.
