@@ -1,6 +1,7 @@
-# `make help` lists what there is. PYTHON picks the interpreter that the environment is made with.
+# `make help` lists what there is. PYTHON picks the interpreter that the environment is made with, EXTRAS what is installed.
 PYTHON ?= python3
 VENV   ?= .venv
+EXTRAS ?= dev
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data/images/kodak
 SOURCES := $(shell find codecs quantizers entropy kernels cli datasets benchmarks src -type f \
@@ -15,7 +16,7 @@ help:  ## this list
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt constraints.txt $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[$(EXTRAS)]"
 	@touch $@
 
 demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the best JPEG of the same quality

@@ -50,7 +50,7 @@ def mel_distance(original: Audio, decoded: Audio) -> float:
     """
     distances = []
     for window in MEL_WINDOWS:
-        pair = [_log_mel(audio.samples, audio.rate, window) for audio in (original, decoded)]
+        pair = [log_mel(audio.samples, audio.rate, window) for audio in (original, decoded)]
         distances.append(float(np.abs(pair[0] - pair[1]).mean()))
     return float(np.mean(distances))
 
@@ -86,8 +86,8 @@ def _mono(audio: Audio, rate: int) -> Floats:
     return np.asarray(resample(audio, rate).samples.mean(axis=0), np.float64)
 
 
-def _log_mel(samples: NDArray[np.float32], rate: int, window: int) -> Floats:
-    """(channels, n) -> (channels, frames, bands)."""
+def log_mel(samples: NDArray[np.float32], rate: int, window: int) -> Floats:
+    """Return log10 magnitudes, (channels, n) -> (channels, frames, window / 16 bands); frames overlap by 3/4."""
     wanted = max(window - samples.shape[1], 0)
     padded = np.pad(samples.astype(np.float64), ((0, 0), (0, wanted)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window, axis=1)[:, :: window // 4]

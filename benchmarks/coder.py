@@ -81,6 +81,8 @@ CATALOGUE: dict[str, tuple[Medium, str]] = {
     "aac": ("audio", "peers_audio:aac"),
     "mp3": ("audio", "peers_audio:mp3"),
     "vorbis": ("audio", "peers_audio:vorbis"),
+    "tensor": ("tensor", "ours:tensor"),
+    "tensor-lossy": ("tensor", "ours:tensor"),
     "zstd": ("tensor", "peers_tensor:zstd"),
     "lz4": ("tensor", "peers_tensor:lz4"),
     "zfp": ("tensor", "peers_tensor:zfp"),

@@ -66,6 +66,29 @@ def image(name: str, threads: int) -> Coder:
     )
 
 
+def tensor(name: str, threads: int) -> Coder:
+    """The `tensor` codec: bit for bit, which has no dial, or as ``tensor-lossy`` with the quality as its dial."""
+    from siglum.codecs.tensor.codec import TensorCodec
+
+    lossy = name == "tensor-lossy"
+
+    def codec(dial: Dial) -> TensorCodec:
+        return TensorCodec(quality=dial if lossy else None, threads=threads)
+
+    return Coder(
+        name,
+        "tensor",
+        ".sgl",
+        dials=(20, 30, 40, 50, 60, 70, 80) if lossy else (None,),
+        quick=(30, 50, 70) if lossy else (None,),
+        version=_version(),
+        encode=lambda array, dial: codec(dial).encode(array),
+        decode=lambda data: codec(None).decode_array(data),
+        settings=lambda dial: {"quality": dial if lossy else None},
+        threads=threads,
+    )
+
+
 def _version() -> str:
     """Return the version, of sources under git with their commit: rows of others are not taken over."""
     at = commit()

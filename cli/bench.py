@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from siglum.cli.bench_kv import kv
+from siglum.cli.bench_options import dials_of, names_of, progress_bar, progress_line, rows_path
+from siglum.cli.bench_quantizers import quantizers
 from siglum.cli.errors import SOME_FAILED, CommandFailed
 from siglum.cli.output import print_json, say
-from siglum.errors import UsageError
 
 if TYPE_CHECKING:
-    from siglum.benchmarks.rows import Row
+    pass
 
 
 class BenchGroup(click.Group):
@@ -44,8 +43,9 @@ def bench() -> None:
 @bench.command(
     short_help="Measure codecs.",
     no_args_is_help=True,
-    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder. A "
-    "folder called run, report or entropy is ./run, ./report, ./entropy. "
+    epilog="`codec bench report ROWS` makes the page anew; `codec bench entropy` times the entropy coder, "
+    "`codec bench quantizers` compares vector quantizers, `codec bench kv` measures key-value caches. A folder "
+    "called as one of these is ./entropy, and so on. "
     "Exit code: 5 if anything failed, or a codec or metric that was asked for is missing.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
@@ -102,7 +102,7 @@ def run(
 
     \b
     Codecs:  image jpeg jpeg-444 jpeg2000 webp avif avif-s4 jxl heif compressai-NAME;
-             opus aac mp3 vorbis; zstd lz4 zfp
+             opus aac mp3 vorbis; tensor tensor-lossy zstd lz4 zfp
     Metrics: psnr psnr-y ms-ssim ssimulacra2 lpips top1-agreement; si-sdr mel pesq stoi visqol;
              mse cosine relative-error; package.module:function for one's own
     \b
@@ -117,9 +117,9 @@ def run(
 
     planned = harness.plan(
         [Path(path) for path in paths],
-        _names(codecs),
-        _dials(qualities),
-        _names(metrics),
+        names_of(codecs),
+        dials_of(qualities),
+        names_of(metrics),
         limit=limit,
         quick=quick,
         threads=threads,
@@ -130,7 +130,7 @@ def run(
     click.echo(describe(settings), err=True)
     for name, hint in planned.absent_metrics.items():
         say(f"metric {name} is left out: {hint}", err=True)
-    with _rows_path(rows_file, resume, force) as path:
+    with rows_path(rows_file, resume, force) as path:
         rows = harness.run(
             planned,
             path,
@@ -138,7 +138,7 @@ def run(
             jobs=jobs,
             keep=None if keep is None else Path(keep),
             resume=resume,
-            progress=_progress_bar,
+            progress=progress_bar,
         )
         if page is not None:
             _render(path, Path(page), keep, anchor)
@@ -198,7 +198,7 @@ def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
     settings = f"thread CPU time (two threads: wall), least of at most {repeats} turns, int32, uint8 or int16 symbols"
     click.echo(describe(settings, benchmark.PACKAGES), err=as_json)
     rows = []
-    for row in benchmark.run(benchmark.tasks(quick, seed), repeats, 0.5 if quick else 1.5, _progress):
+    for row in benchmark.run(benchmark.tasks(quick, seed), repeats, 0.5 if quick else 1.5, progress_line):
         if as_json:
             print_json(asdict(row) | {"over_percent": row.over_percent})
         rows.append(row)
@@ -206,65 +206,11 @@ def entropy(quick: bool, repeats: int, seed: int, as_json: bool) -> None:
         click.echo("\n" + report.table(rows) + "\n\n" + report.verdicts(report.bars(rows)))
 
 
-def _progress(line: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        click.echo(line, err=True)
-
-
-@contextmanager
-def _rows_path(given: str | None, resume: bool, force: bool) -> Iterator[Path]:
-    """Give the file for the rows: the one that was named, or one that is gone afterwards."""
-    if given is None:
-        if resume:
-            raise UsageError("--resume needs the rows of a run before: name them with --json")
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / "rows.jsonl"
-        return
-    path = Path(given)
-    if path.exists() and not (resume or force):
-        raise UsageError(f"{path} exists; --resume goes on with it, -f begins anew")
-    yield path
+bench.add_command(kv)
+bench.add_command(quantizers)
 
 
 def _render(rows: Path, page: Path, keep: str | None, anchor: str) -> None:
     from siglum.benchmarks.report import render
 
     render(rows, page, keep=None if keep is None else Path(keep), anchor=anchor)
-
-
-def _names(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"{text!r} names nothing")
-    return names
-
-
-def _dials(given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """Return the values of dials by codec, "" for those without a name."""
-    dials = {}
-    for text in given:
-        name, _, values = text.rpartition("=")
-        try:
-            dials[name] = tuple(float(value) for value in values.split(","))
-        except ValueError as error:
-            raise UsageError(f"{text!r} is no list of values, such as jpeg=40,60,80") from error
-    return dials
-
-
-def _progress_bar(rows: Iterable[Row], count: int) -> Iterable[Row]:
-    """Pass rows on; on a terminal, with a bar of how many are done."""
-    if sys.stderr is None or not sys.stderr.isatty() or not count:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)  # names of files are no markup
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=count)
-        for row in rows:
-            progress.update(task, advance=1, description=f"{row.codec} {row.item}")
-            yield row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli import batch, caches
+from siglum.cli import batch, caches, tensors
 from siglum.cli.files import (
     check_distinct,
     check_outputs,
@@ -20,7 +20,7 @@ from siglum.cli.files import (
 )
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
-from siglum.cli.pictures import decode_picture, limits_of
+from siglum.cli.pictures import decode_picture, limits_of, parse_region
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
 
@@ -37,7 +37,8 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     "--format",
     "chosen",
     metavar="NAME",
-    help="png, jpeg, webp, tiff, bmp, ppm or avif.  [default: by the suffix of OUT, else what it was before]",
+    help="png, jpeg, webp, tiff, bmp, ppm or avif; of tensors npy or safetensors.  [default: by the suffix of OUT, "
+    "else what it was before]",
 )
 @click.option(
     "--partial", is_flag=True, help="Of caches: what is whole, if some blocks are damaged or missing."
@@ -46,6 +47,13 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
 @click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
 @click.option(
     "--calibration", metavar="NAME", help="Of caches: the file of a calibration that is not installed."
+)
+@click.option(
+    "--crop",
+    "region",
+    callback=parse_region,
+    metavar="X,Y,W,H",
+    help="Of pictures: this part only, for which only its tiles are decoded.",
 )
 @batch.engine_option
 @batch.jobs_option
@@ -66,6 +74,7 @@ def decode(
     tokens: str | None,
     layers: str | None,
     calibration: str | None,
+    region: tuple[int, int, int, int] | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -78,12 +87,13 @@ def decode(
     PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. So a lossless
     file of what was a JPEG or AVIF becomes a PNG, unless OUT or --format asks for another. The time in the
     closing line is the codec's, without reading and writing; that of the first file includes loading the
-    networks. Key-value caches become .safetensors.
+    networks. Key-value caches become .safetensors, tensors .npy or .safetensors, as they were.
 
     \b
     Examples:
       codec decode photo.sgl
       codec decode photo.sgl -o photo.jpg
+      codec decode map.sgl -o part.png --crop 1024,2048,640,480
       codec decode -r small --out-dir back --format png
       codec decode - < photo.sgl > photo.png
     """  # noqa: D301
@@ -108,6 +118,7 @@ def decode(
         tokens=caches.parse_tokens(tokens),
         layers=caches.parse_layers(layers),
         calibration=calibration,
+        region=region,
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -129,6 +140,17 @@ class DecodeSettings:
     tokens: tuple[int, int | None]
     layers: tuple[int, ...] | None
     calibration: str | None
+    region: tuple[int, int, int, int] | None
+
+    @property
+    def of_caches(self) -> bool:
+        """Whether an option was given that pictures have no use for."""
+        return (
+            self.partial
+            or self.tokens != (0, None)
+            or self.layers is not None
+            or self.calibration is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,13 @@ class _Decode:
         if caches.is_cache_file(data):
             self._cache(source, data)
             return
+        if settings.of_caches:
+            raise UsageError("--partial, --tokens, --layers and --calibration are for key-value caches")
+        if tensors.is_tensor_file(data):
+            self._tensors(source, data)
+            return
+        if settings.fixed in tensors.SUFFIXES:
+            raise UsageError(f"{source.name} is a picture, which is not written as {settings.fixed}")
         # The name is known before the work is done, so that nothing is done in vain.
         before, name = None, settings.fixed
         if name is None:
@@ -163,7 +192,9 @@ class _Decode:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(data, settings.threads, settings.max_pixels, settings.engine)
+        picture = decode_picture(
+            data, settings.threads, settings.max_pixels, settings.engine, settings.region
+        )
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture
 
@@ -185,8 +216,39 @@ class _Decode:
             },
         )
 
+    def _tensors(self, source: Input, data: bytes) -> None:
+        settings = self.settings
+        if settings.region is not None or settings.fixed not in (None, *tensors.SUFFIXES):
+            raise UsageError(
+                f"{source.name} holds tensors: they have no --crop, and are written as .npy or .safetensors"
+            )
+        decoded, metadata, seconds = tensors.read_tensors(data, settings.threads)
+        suffix = settings.fixed or tensors.suffix_of(decoded)
+        target = target_of(source, settings.output, settings.out_dir, lambda name: _array_name(name, suffix))
+        if settings.resume and is_done(source, target):
+            return
+        check_writable(source, target, settings.force)
+        if settings.dry_run:
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
+        tensors.decode_tensors(
+            source,
+            target,
+            decoded,
+            metadata,
+            as_npy=suffix == ".npy",
+            size=len(data),
+            seconds=seconds,
+            force=settings.force,
+            reporter=self.reporter,
+        )
+
     def _cache(self, source: Input, data: bytes) -> None:
         settings = self.settings
+        if settings.region is not None:
+            raise UsageError("--crop is for pictures; of a cache, --tokens and --layers take a part")
+        if settings.fixed not in (None, caches.SUFFIX):
+            raise UsageError(f"{source.name} is a key-value cache, which is written as {caches.SUFFIX}")
         target = target_of(source, settings.output, settings.out_dir, _cache_name)
         if settings.resume and is_done(source, target):
             return
@@ -209,8 +271,12 @@ class _Decode:
 
 
 def _cache_name(name: str) -> str:
+    return _array_name(name, caches.SUFFIX)
+
+
+def _array_name(name: str, suffix: str) -> str:
     stem = stem_of(name)
-    return stem if stem != name and stem.endswith(caches.SUFFIX) else stem + caches.SUFFIX
+    return stem if stem != name and stem.endswith(suffix) else stem + suffix
 
 
 def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) -> None:
@@ -225,17 +291,20 @@ def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) 
 
 
 def _fixed_format(output: str | None, chosen: str | None) -> str | None:
-    """Return the format that the options ask for, if they do."""
+    """Return the format that the options ask for, if they do: of a picture its name, of tensors the suffix."""
     from siglum.codecs.image.picture import SUFFIXES, WRITE_FORMATS, format_of_suffix
 
     if chosen is not None:
+        if f".{chosen.lower().lstrip('.')}" in tensors.SUFFIXES:
+            return f".{chosen.lower().lstrip('.')}"
         name = SUFFIXES.get(f".{chosen.lower().lstrip('.')}", chosen.lower())
         if name not in WRITE_FORMATS:
             raise click.BadParameter(f"unknown format {chosen!r}; there are {', '.join(WRITE_FORMATS)}")
         return name
     if output is None or output == "-" or (Path(output).exists() and not Path(output).is_file()):
         return None
-    return None if output.endswith(caches.SUFFIX) else format_of_suffix(output)
+    suffix = Path(output).suffix.lower()
+    return suffix if suffix in tensors.SUFFIXES else format_of_suffix(output)
 
 
 def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""``codec encode``: pictures and key-value caches into siglum files."""
+"""``codec encode``: pictures, key-value caches and tensors into siglum files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siglum.cli import batch, caches
+from siglum.cli import batch, caches, tensors
 from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done, open_output
 from siglum.cli.inputs import Input, accept_media, accept_picture, expand
 from siglum.cli.output import Reporter, encoded_line, say
@@ -46,9 +46,11 @@ class EncodeSettings:
     measure_psnr: bool
     max_pixels: int | None
     cache: caches.CacheSettings
+    quality_given: bool
+    max_error: float | None
 
 
-@click.command(short_help="Pictures and caches into siglum files.", no_args_is_help=True)
+@click.command(short_help="Pictures, caches and tensors into siglum files.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -86,6 +88,12 @@ class EncodeSettings:
 @click.option(
     "--rope-theta", type=float, metavar="BASE", help="Of caches that do not say how keys were turned."
 )
+@click.option(
+    "--max-error",
+    type=click.FloatRange(0, min_open=True),
+    metavar="E",
+    help="Of tensors: of any element at most.",
+)
 @batch.engine_option
 @batch.jobs_option
 @batch.threads_option
@@ -113,6 +121,7 @@ def encode(
     window: int | None,
     effort: int | None,
     rope_theta: float | None,
+    max_error: float | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -123,7 +132,8 @@ def encode(
     """Encode pictures; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
 
     IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a key-value cache (.safetensors with
-    tensors layers.N.keys and layers.N.values) or - for standard input, whose
+    tensors layers.N.keys and layers.N.values), tensors (any other .safetensors, .npy; bit for bit unless -q or
+    --max-error is given) or - for standard input, whose
     result goes to standard output. The time in the closing line is the codec's, without reading and writing
     files; that of the first picture includes loading the networks.
 
@@ -135,6 +145,7 @@ def encode(
       codec encode photo.png -o photo.sgl -f --target size=20kB
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
       codec encode cache.safetensors -q 60 --window 128
+      codec encode weights.safetensors; codec encode embeddings.npy -q 60; codec encode field.npy --max-error 1e-3
     """  # noqa: D301
     reporter = Reporter(as_json, quiet)
     settings = EncodeSettings(
@@ -149,12 +160,17 @@ def encode(
         measure_psnr=measure_psnr,
         max_pixels=max_pixels,
         cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta),
+        quality_given=quality is not None,
+        max_error=max_error,
     )
     sources = expand(inputs, recursive, accept_media)
     check_outputs(sources, output, out_dir, as_json)
     targets = encoded_targets(sources, output, out_dir)
     work = _Encode(targets, settings, force, dry_run, resume, reporter)
     batch.run_batch(sources, work, reporter, jobs)
+
+
+_OF_CACHES = "--calibration, --sinks, --window, --effort and --rope-theta are for key-value caches"
 
 
 @dataclass(frozen=True)
@@ -176,7 +192,11 @@ class _Encode:
         if self.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
-        if caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
+        if self.settings.codec == tensors.CODEC or (
+            self.settings.codec is None and tensors.is_tensor_input(source)
+        ):
+            _encode_tensors(source, target, self.settings, self.force, self.reporter)
+        elif caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
             _encode_cache(source, target, self.settings, self.force, self.reporter)
         else:
             _encode_one(source, target, self.settings, self.force, self.reporter)
@@ -195,16 +215,45 @@ def _one_goal(
     return parse_target(rate, target)
 
 
-def _encode_cache(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
-) -> None:
+def _only_pictures(settings: EncodeSettings, medium: str) -> None:
+    """Object to options that other media than pictures have no use for."""
     given = {"--model": settings.model, "--engine": settings.engine, "-b or --target": settings.target}
     wrong = [name for name, value in given.items() if value is not None]
     wrong += ["--psnr"] * settings.measure_psnr + ["--keep-metadata"] * settings.keep_metadata
+    if wrong:
+        raise UsageError(f"{wrong[0]} is for pictures, not for {medium}")
+
+
+def _encode_tensors(
+    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+) -> None:
+    _only_pictures(settings, "tensors")
+    if settings.cache.given:
+        raise UsageError(_OF_CACHES)
+    if settings.lossless and (settings.quality_given or settings.max_error is not None):
+        raise UsageError("--lossless leaves nothing for -q or --max-error to say")
+    if settings.lossless is False and not settings.quality_given and settings.max_error is None:
+        raise UsageError("how much may tensors lose? give -q or --max-error")
+    tensors.encode_tensors(
+        source,
+        target,
+        quality=settings.quality if settings.quality_given else None,
+        max_error=settings.max_error,
+        threads=settings.threads,
+        force=force,
+        reporter=reporter,
+        data=source.read(accept_media) if source.path is None else None,
+    )
+
+
+def _encode_cache(
+    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+) -> None:
     if settings.codec not in (None, caches.CODEC):
         raise UsageError(f"the codec {settings.codec!r} takes no file of tensors")
-    if wrong:
-        raise UsageError(f"{wrong[0]} is for pictures, not for key-value caches")
+    _only_pictures(settings, "key-value caches")
+    if settings.max_error is not None:
+        raise UsageError("--max-error is for tensors")
     caches.encode_cache(
         source,
         target,
@@ -222,9 +271,9 @@ def _encode_one(
     source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
 ) -> None:
     if settings.cache.given:
-        raise UsageError(
-            "--calibration, --sinks, --window, --effort and --rope-theta are for key-value caches"
-        )
+        raise UsageError(_OF_CACHES)
+    if settings.max_error is not None:
+        raise UsageError("--max-error is for tensors")
     original = source.read(accept_picture)
     picture = read_input_picture(source, settings.keep_metadata, settings.max_pixels, original)
     start = time.perf_counter()

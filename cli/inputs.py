@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli.kinds import HEAD_BYTES, SAFETENSORS, SIGLUM, kind_of
+from siglum.cli.kinds import HEAD_BYTES, NPY, SAFETENSORS, SIGLUM, kind_of
 from siglum.errors import NotSiglumFile, UnsupportedInputError, UsageError
 
 STANDARD_INPUT = "-"
@@ -64,13 +64,13 @@ def accept_picture(kind: str | None) -> None:
     """Object to anything but a picture."""
     if kind == SIGLUM:
         raise UnsupportedInputError("this is a siglum file already; codec decode makes it a picture again")
-    if kind is None or kind == SAFETENSORS:
+    if kind in (None, SAFETENSORS, NPY):
         raise UnsupportedInputError("not a picture of a kind that can be read (PNG, JPEG, WebP, TIFF, …)")
 
 
 def accept_media(kind: str | None) -> None:
     """Object to anything but a picture or a file of tensors."""
-    if kind != SAFETENSORS:
+    if kind not in (SAFETENSORS, NPY):
         accept_picture(kind)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 SIGLUM = "siglum"
 SAFETENSORS = "safetensors"
+NPY = "npy"
 HEAD_BYTES = 32
 _SIGNATURES = (
     (b"\x89SGL\r\n\x1a\n", SIGLUM),
+    (b"\x93NUMPY", NPY),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF87a", "GIF"),

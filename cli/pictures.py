@@ -34,21 +34,42 @@ def limits_of(max_pixels: int | None) -> Limits:
 
 
 def decode_picture(
-    data: bytes, threads: int | None = None, max_pixels: int | None = None, engine: str | None = None
+    data: bytes,
+    threads: int | None = None,
+    max_pixels: int | None = None,
+    engine: str | None = None,
+    region: tuple[int, int, int, int] | None = None,
 ) -> Picture:
-    """Decode a siglum file; an engine of None is the codec's own choice.
+    """Decode a siglum file, or a region of it; an engine of None is the codec's own choice.
 
     Raises
     ------
     BitstreamError
         If it cannot be decoded, or has more than ``max_pixels`` pixels.
+    UsageError
+        If the region is not within the picture.
     """
     from siglum import codecs
 
     limits = limits_of(max_pixels)
     given = {} if engine is None else {"engine": engine}
-    picture: Picture = codecs.codec_of_file(data, limits, threads=threads, **given).decode(data, limits)
+    codec = codecs.codec_of_file(data, limits, threads=threads, **given)
+    picture: Picture = (
+        codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
+    )
     return picture
+
+
+def parse_region(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return x, y, width and height of a text such as 0,128,640,480."""
+    if value is None:
+        return None
+    numbers = value.replace("x", ",").split(",")
+    if len(numbers) != 4 or not all(number.strip().isdecimal() for number in numbers):
+        raise click.BadParameter(
+            f"{value!r} is no region: give X,Y,WIDTH,HEIGHT in pixels, such as 0,128,640,480"
+        )
+    return tuple(int(number) for number in numbers)
 
 
 def read_input_picture(source: Input, keep_metadata: bool, max_pixels: int | None, data: bytes) -> Picture:

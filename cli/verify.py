@@ -6,7 +6,7 @@ import time
 
 import click
 
-from siglum.cli import batch, caches
+from siglum.cli import batch, caches, tensors
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, format_speed, print_json, say
 from siglum.cli.pictures import decode_picture
@@ -40,6 +40,9 @@ def verify(
         data = source.read(accept_siglum)
         if caches.is_cache_file(data):
             caches.verify_cache(source, data, threads, as_json=as_json, quiet=quiet)
+            return
+        if tensors.is_tensor_file(data):
+            tensors.verify_tensors(source, data, threads, as_json=as_json, quiet=quiet)
             return
         picture = decode_picture(data, threads, max_pixels)
         seconds = time.perf_counter() - start

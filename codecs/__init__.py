@@ -12,11 +12,16 @@ from siglum.registry import Registry
 if TYPE_CHECKING:
     from siglum.codecs.container import Limits
 
-_MODULES = {"image": "siglum.codecs.image.codec", "kv": "siglum.codecs.kv.codec"}
+_MODULES = {
+    "image": "siglum.codecs.image.codec",
+    "kv": "siglum.codecs.kv.codec",
+    "tensor": "siglum.codecs.tensor.codec",
+}
 CODECS: Registry[Any] = Registry("codec", "siglum.codecs", _MODULES)
 NAMES = {
     1: "image",
     64: "kv",
+    96: "tensor",
 }  # the ids that a header names codecs by; those of other packages are found in CODECS
 
 
@@ -58,9 +63,11 @@ def codec_of_array(array: NDArray[Any]) -> str:
         return "image"
     if kind in ("float16", "float32") and len(shape) == 5 and shape[1] == 2:
         return "kv"
+    if getattr(getattr(array, "dtype", None), "kind", "") in tuple("biuf"):
+        return "tensor"
     raise UnsupportedInputError(
-        f"no codec takes {kind} of shape {tuple(shape)}; pictures are uint8 (H, W), (H, W, 3) or (H, W, 4), "
-        "key-value caches float16 or float32 (layers, 2, heads, tokens, channels)"
+        f"no codec takes {kind} of shape {tuple(shape)}: pictures are uint8 (H, W), (H, W, 3) or (H, W, 4), "
+        "key-value caches float16 or float32 (layers, 2, heads, tokens, channels), tensors arrays of numbers"
     )
 
 

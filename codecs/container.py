@@ -46,6 +46,11 @@ class Writer:
         Written at once.
     limits
         What the intended reader accepts: more is refused with :class:`UsageError`.
+
+    Attributes
+    ----------
+    size : int
+        Bytes written so far; of the whole file once it is closed.
     """
 
     def __init__(self, file: BinaryIO, header: Header, limits: Limits | None = None) -> None:
@@ -54,6 +59,7 @@ class Writer:
         self._held: Chunk | None = None
         self._index = IndexBuilder(limits)
         self._closed = False
+        self.size = 0
         self._put(encode_header(header, limits))
 
     def add(
@@ -106,6 +112,7 @@ class Writer:
 
     def _put(self, data: bytes) -> None:
         _write_all(self._file, data)
+        self.size += len(data)
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

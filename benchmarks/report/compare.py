@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.benchmarks.bd_rate import LEAST_OVERLAP, BdRate, bootstrap, compare_curves
+from siglum.benchmarks.bd_rate import LEAST_OVERLAP, BdRate, bootstrap, compare_curves, compare_qualities
 from siglum.benchmarks.report.load import Row
 from siglum.benchmarks.report.measures import Floats, Metric
 from siglum.errors import UsageError
@@ -67,6 +67,9 @@ class Comparison:
         BD-rate: the mean difference in rate at equal quality; None where it is refused.
     low, high
         Interval of 95 % over the items, or None.
+    better
+        BD-quality: the mean difference in quality at equal rate, positive where the codec is better; None where the
+        rates overlap too little.
     overlap, span
         Common range of quality as a share of the shorter curve's, and that range.
     crossings
@@ -82,6 +85,7 @@ class Comparison:
     percent: float | None = None
     low: float | None = None
     high: float | None = None
+    better: float | None = None
     overlap: float = 0.0
     span: tuple[float, float] = (math.nan, math.nan)
     crossings: tuple[float, ...] = ()
@@ -109,12 +113,22 @@ class Comparison:
             percent=turn(self.percent),
             low=turn(self.high),
             high=turn(self.low),
+            better=None if self.better is None else -self.better,
         )
 
 
 def difference(anchor: tuple[Floats, Floats], other: tuple[Floats, Floats], metric: Metric) -> BdRate:
     """Return the BD-rate between two curves of (rates, values); `UsageError` if there is none."""
     return compare_curves(anchor[0], metric.quality(anchor[1]), other[0], metric.quality(other[1]))
+
+
+def _quality(anchor: tuple[Floats, Floats], other: tuple[Floats, Floats], metric: Metric) -> float | None:
+    try:
+        return compare_qualities(
+            anchor[0], metric.quality(anchor[1]), other[0], metric.quality(other[1])
+        ).difference
+    except UsageError:
+        return None
 
 
 def samples_of(rows: Sequence[Row], codec: str, metric: Metric) -> Samples:
@@ -173,6 +187,7 @@ def compare(codec: Samples, anchor: Samples, of: int, *, confident: bool = True)
         percent=result.percent,
         low=low,
         high=high,
+        better=_quality(first.curve(), second.curve(), codec.metric),
         overlap=result.overlap,
         span=(result.low, result.high),
         crossings=tuple(getattr(result, "crossings", ())),

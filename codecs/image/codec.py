@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import frame, lossy
+from siglum.codecs.image.config import ImageConfig, level_of_quality
 from siglum.codecs.image.engine import ENGINES, EngineName
 from siglum.codecs.image.frame import (
     CODEC_ID,
@@ -24,6 +24,8 @@ from siglum.codecs.image.frame import (
     check_header,
 )
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
+from siglum.codecs.image.region import Region, chunk_of
+from siglum.codecs.image.region import decode as decode_lossy_region
 from siglum.errors import (
     ChecksumMismatch,
     UnsupportedInputError,
@@ -39,52 +41,6 @@ if TYPE_CHECKING:
 STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
 FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
 SMALL_PIXELS = 4096  # ... and for pictures as small as this
-
-
-def level_of_quality(quality: float) -> int:
-    """The level 0..255 of a quality 0..100.
-
-    Raises
-    ------
-    UsageError
-        If the quality is outside 0..100.
-    """
-    if not 0 <= quality <= 100:
-        raise UsageError(f"quality is 0 to 100, not {quality}")
-    return round(quality * MAX_LEVEL / 100)
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """Settings of the image codec; `ImageCodec(**config.to_dict())` gives the same codec again.
-
-    Attributes
-    ----------
-    quality
-        0 (smallest) to 100; ignored with `level`.
-    level
-        The level itself, 0..255, or None.
-    lossless
-        True, False, or None: lossless where the file is smaller than the lossy one would be (line art,
-        screenshots).
-    model
-        Name of the weights that encode.
-    threads
-        Threads to use; None: as many as there are.
-    engine
-        What runs the networks: "native", or "torch" (on a GPU if there is one).
-    """
-
-    quality: float = 60.0
-    level: int | None = None
-    lossless: bool | None = None
-    model: str = "small"
-    threads: int | None = None
-    engine: EngineName = "native"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 class Prepared:
@@ -232,6 +188,64 @@ class ImageCodec:
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
 
+    def decode_region(
+        self,
+        source: bytes | BinaryIO,
+        region: tuple[int, int, int, int],
+        limits: container.Limits | None = None,
+    ) -> Picture:
+        """A part of a picture, for which only the tiles that hold it are read.
+
+        Parameters
+        ----------
+        source
+            A file's bytes, or a binary file that can seek.
+        region
+            x, y, width and height in pixels, within the picture.
+
+        Raises
+        ------
+        UsageError
+            If the region is empty or not within the picture.
+        BitstreamError
+            As `decode`; what is not read is not checked.
+        """
+        reader = container.Reader(source, limits or container.Limits())
+        header = reader.header
+        check_header(header)
+        height, width = header.shape[:2]
+        channels = header.shape[2] if len(header.shape) == 3 else 1
+        part = Region(*region).check(width, height)
+        if self.is_lossless(header):
+            pixels = self._decode_rows(reader, ChunkType.DATA, part, height, width, channels)
+        else:
+            weights = self._weights(header.model)
+            pixels = decode_lossy_region(reader, header, part, weights, self.threads, self.config.engine)
+            if channels == 1:
+                pixels = _gray_of(pixels)
+            elif channels == 4:
+                pixels = np.dstack(
+                    [pixels, self._decode_rows(reader, ChunkType.ALPHA, part, height, width, 1)]
+                )
+        profile = reader.find(ChunkType.ICC)
+        number = header.extra.get(SOURCE_FORMAT_KEY)
+        return Picture(
+            pixels,
+            icc=None if profile is None else reader.read(profile).payload,
+            source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
+        )
+
+    def _decode_rows(
+        self, reader: container.Reader, kind: ChunkType, part: Region, height: int, width: int, channels: int
+    ) -> np.ndarray:
+        rows = strips(height, width)
+        wanted = [i for i, strip in enumerate(rows) if strip.start < part.rows.stop and part.y < strip.stop]
+        pixels = self._decode_some(
+            [rows[i] for i in wanted], [chunk_of(reader, kind, i) for i in wanted], width, channels
+        )
+        top = rows[wanted[0]].start
+        return np.ascontiguousarray(pixels[part.y - top : part.rows.stop - top, part.columns])
+
     def decode_array(self, data: bytes, limits: container.Limits | None = None) -> np.ndarray:
         """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
         return self.decode(data, limits).pixels
@@ -275,10 +289,12 @@ class ImageCodec:
         ]
 
     def _decode_strips(self, chunks: list[Chunk], height: int, width: int, channels: int) -> np.ndarray:
-        from siglum.codecs.image import lossless
-
         rows = strips(height, width)
         frame.expect(chunks, len(rows))
+        return self._decode_some(rows, chunks, width, channels)
+
+    def _decode_some(self, rows: list[slice], chunks: list[Chunk], width: int, channels: int) -> np.ndarray:
+        from siglum.codecs.image import lossless
 
         def decode(item: tuple[slice, Chunk]) -> np.ndarray:
             strip, chunk = item

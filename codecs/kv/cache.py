@@ -252,7 +252,9 @@ def as_float(part: NDArray[Any], dtype: str) -> NDArray[np.float32]:
 def from_float(part: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     """The inverse of `as_float`, rounded to nearest even and kept finite."""
     if dtype == "float16":
-        return np.clip(part, -65504, 65504).astype(np.float16)
+        if part.size and (part.min() < -65504 or part.max() > 65504):
+            part = np.clip(part, -65504, 65504)
+        return part.astype(np.float16)
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

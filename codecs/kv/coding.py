@@ -21,6 +21,7 @@ from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.gaussian_bank import LEVELS
 from siglum.errors import ChecksumMismatch, MalformedHeader
 from siglum.kernels.checksum import crc32c
+from siglum.kernels.float_network import FloatNetwork, Pointwise
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -34,6 +35,10 @@ LARGEST = 2**15 - 1  # a symbol's magnitude
 MOST = 12  # of a correction
 BAND_TABLE, TOKEN_TABLE = 21, 24  # of the bank: deviations of 0.9 and 1.2
 CORRECTING_EFFORT = 4
+STRONG = 44  # tables from here on have symbols beyond 256, which bfloat16 does not hold
+MOST_ROUNDED_LEVEL = (
+    166  # up to here tokens in bfloat16 are exact enough: a few percent of the noise of rounding
+)
 
 
 @dataclass(frozen=True)
@@ -84,43 +89,53 @@ class Components:
         return value_of(2 * units) + 1 / 12
 
     @cached_property
-    def analysis(self) -> Floats:
-        """(width, count): of a token to components in steps."""
-        return np.ascontiguousarray(self.transform.analysis[:, self.coded] / np.float32(self.step))
+    def analysis(self) -> FloatNetwork:
+        """Of a token less its mean to components in steps."""
+        matrix = self.transform.analysis[:, self.coded] / np.float32(self.step)
+        shift = (
+            np.zeros(self.count, np.float32)
+            if self.shift is None
+            else self.shift[self.coded] / np.float32(-2)
+        )
+        return product(matrix, shift.astype(np.float32), may_round=self.level <= MOST_ROUNDED_LEVEL)
 
     @cached_property
-    def synthesis(self) -> Floats:
-        """(count, width): of components in steps to a token."""
-        return self.transform.synthesis[self.coded] * np.float32(self.step)
-
-    @cached_property
-    def offset(self) -> Floats:
-        """(count,) what is taken off the components."""
-        out: Floats = -(self.transform.mean @ self.analysis)
+    def synthesis(self) -> tuple[FloatNetwork, Floats]:
+        """Of components in steps to a token; apart, (strong, width), those whose symbols bfloat16 does not hold."""
+        matrix = self.transform.synthesis[self.coded] * np.float32(self.step)
+        bias = self.transform.mean
         if self.shift is not None:
-            out -= self.shift[self.coded].astype(np.float32) / 2
-        return out
+            bias = bias + (self.shift[self.coded] / np.float32(2)) @ matrix
+        weak = np.where(self.strong[:, None], np.float32(0), matrix)
+        return product(weak, bias.astype(np.float32), may_round=True), matrix[self.strong]
 
     @cached_property
-    def mean(self) -> Floats:
-        """(width,) what components of zero stand for."""
-        if self.shift is None:
-            return self.transform.mean
-        shift = self.shift[self.coded].astype(np.float32) / 2
-        out: Floats = np.add(self.transform.mean, shift @ self.synthesis, dtype=np.float32)
-        return out
+    def strong(self) -> NDArray[np.bool_]:
+        """(count,) whether symbols of a component may go beyond 256."""
+        return self.base >= STRONG
 
     def analyse(self, rows: Floats) -> Floats:
         """Tokens (n, width) to components in steps (n, count)."""
-        out: Floats = rows @ self.analysis
-        out += self.offset
-        return out
+        if not self.count or not len(rows):
+            return np.zeros((len(rows), self.count), np.float32)
+        made: Floats = self.analysis((rows - self.transform.mean)[None])[0]
+        return made
 
     def synthesise(self, components: Floats) -> Floats:
         """The inverse of `analyse`, as far as the components go."""
-        out: Floats = components @ self.synthesis
-        out += self.mean
+        if not self.count or not len(components):
+            return np.repeat(self.transform.mean[None], len(components), axis=0)
+        network, apart = self.synthesis
+        out: Floats = network(components[None])[0]
+        if len(apart):
+            out += np.ascontiguousarray(components[:, self.strong]) @ apart
         return out
+
+
+def product(matrix: Floats, bias: Floats, *, may_round: bool) -> FloatNetwork:
+    """``x @ matrix + bias`` in the compiled kernels, packed once."""
+    layer = Pointwise(np.ascontiguousarray(matrix.T, np.float32), bias, may_round=may_round)
+    return FloatNetwork([layer], channels=matrix.shape[0])
 
 
 def tables_of(

@@ -100,6 +100,8 @@ class Decoder:
         if not 0 <= start < stop:
             raise UsageError(f"tokens {start} to {stop} are none of the {total} in the file")
         self._check_size(groups, stop - start)
+        if not self.lossless and not self.partial:
+            _ = self.plan  # damage is found even where nothing needs it
         jobs = []
         for group in groups:
             for which in (KEYS, VALUES):

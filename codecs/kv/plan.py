@@ -18,7 +18,7 @@ import numpy as np
 
 from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.calibration import Calibration
-from siglum.codecs.kv.coding import WEAKEST, Components, Floats
+from siglum.codecs.kv.coding import WEAKEST, Components, Floats, product
 from siglum.codecs.kv.fit import fit_transform
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.packing import (
@@ -37,7 +37,7 @@ AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
 REACH = 34  # tables below the weakest that is coded
 MOST_CHANGE = 64  # of a scale, in tables
-SAMPLE = 512  # tokens that they are taken from, at most
+SAMPLE = 384  # tokens that they are taken from, at most
 LOCAL_FINENESS = -474  # of bases that travel with the cache: 0.05 of a step
 LOCAL_FLOOR = -160  # below the step, in units: components that would hardly ever be anything but zero
 MAX_WEIGHT = 300  # of a head, in whole tables
@@ -116,7 +116,11 @@ def _corrected(part: Components, rows: Floats) -> Components:
     """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
     made, step = part.transform, step_units(part.level)
     reach = reach_of(part)
-    values = (rows - made.mean) @ (made.analysis[:, :reach] / np.float32(part.step))
+    if not reach:
+        return part
+    values = product(
+        made.analysis[:, :reach] / np.float32(part.step), np.zeros(reach, np.float32), may_round=True
+    )((rows - made.mean)[None])[0]
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     shift, scale = np.zeros(made.rank, np.int32), part.scale.copy()
     centred = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)

@@ -172,31 +172,36 @@ void decode_rows(const uint32_t* lookup, unsigned precision, Stream* streams, co
     for (int v = 0; v < 2; ++v) x[2 * s + v] = _mm512_loadu_si512(streams[s].states + 16 * v);
   }
   size_t row = 0;
-  for (; row < rows; ++row) {
-    bool enough = true;
-    for (int s = 0; s < Streams; ++s) enough &= static_cast<size_t>(streams[s].end - words[s]) >= 2 * kLanes;
-    if (!enough) break;
-    __m512i entry[kVectors];
-#pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) {
-      const __m512i slot = _mm512_or_si512(_mm512_and_si512(x[k], mask), select[k / 2](row * kLanes + 16 * (k % 2)));
-      entry[k] = _mm512_i32gather_epi32(slot, lookup, 4);
+  while (row < rows) {
+    size_t safe = rows - row;  // rows for which every stream has words, whatever is decoded
+    for (int s = 0; s < Streams; ++s) {
+      const size_t rows_of_words = static_cast<size_t>(streams[s].end - words[s]) / (2 * kLanes);
+      safe = rows_of_words < safe ? rows_of_words : safe;
     }
+    if (safe == 0) break;
+    for (const size_t stop = row + safe; row < stop; ++row) {
+      __m512i entry[kVectors];
 #pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) {
-      const __m512i frequency = _mm512_and_si512(_mm512_srli_epi32(entry[k], 8), low12);
-      x[k] = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srl_epi32(x[k], shift)),
-                              _mm512_srli_epi32(entry[k], 20));
+      for (int k = 0; k < kVectors; ++k) {
+        const __m512i slot = _mm512_or_si512(_mm512_and_si512(x[k], mask), select[k / 2](row * kLanes + 16 * (k % 2)));
+        entry[k] = _mm512_i32gather_epi32(slot, lookup, 4);
+      }
+#pragma GCC unroll 8
+      for (int k = 0; k < kVectors; ++k) {
+        const __m512i frequency = _mm512_and_si512(_mm512_srli_epi32(entry[k], 8), low12);
+        x[k] = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srl_epi32(x[k], shift)),
+                                _mm512_srli_epi32(entry[k], 20));
+      }
+      __mmask16 due[kVectors];
+#pragma GCC unroll 8
+      for (int k = 0; k < kVectors; ++k) {
+        due[k] = _mm512_cmplt_epu32_mask(x[k], lowest);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(streams[k / 2].numbers + row * kLanes + 16 * (k % 2)),
+                         _mm512_cvtepi32_epi8(entry[k]));
+      }
+#pragma GCC unroll 8
+      for (int k = 0; k < kVectors; ++k) words[k / 2] = refill(x[k], due[k], words[k / 2]);
     }
-    __mmask16 due[kVectors];
-#pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) {
-      due[k] = _mm512_cmplt_epu32_mask(x[k], lowest);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(streams[k / 2].numbers + row * kLanes + 16 * (k % 2)),
-                       _mm512_cvtepi32_epi8(entry[k]));
-    }
-#pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) words[k / 2] = refill(x[k], due[k], words[k / 2]);
   }
   for (int s = 0; s < Streams; ++s) {
     streams[s].words = words[s];

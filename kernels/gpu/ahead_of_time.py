@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from siglum.errors import UsageError
+from siglum.kernels.gpu import nearest_kernels
 from siglum.kernels.gpu import rans_kernels as kernels
 
 CAPABILITIES = (80, 90)
@@ -31,6 +33,12 @@ _TYPES = {
     "entry_starts": "*i32", "lanes": "i32", "scratch": "*i16", "states": "*i64", "heads": "*u8",
     "head_sizes": "*i64", "words": "*u8", "word_ends": "*i64", "word_sizes": "*i64", "sides": "*u8",
     "side_starts": "*i64", "out_starts": "*i64",
+}  # fmt: skip
+_NEAREST_TYPES = {
+    "x": "*fp32", "codewords": "*fp32", "start": "*fp32", "before_scores": "*fp32", "before": "*i32",
+    "scores": "*fp32", "out": "*i32", "ends": "*i32", "codes": "*i32", "left": "*fp32", "order": "*i64",
+    "starts": "*i64", "sums": "*fp32", "count": "i32", "total": "i32", "dimension": "i32", "stride": "i32",
+    "stages": "i32",
 }  # fmt: skip
 
 
@@ -65,7 +73,7 @@ class Compiled:
 
 
 def compile_all(capability: int) -> Iterator[Compiled]:
-    """Compile every kernel, in every form that the coder launches.
+    """Compile every kernel of the entropy coder, in every form that it launches.
 
     Parameters
     ----------
@@ -93,8 +101,38 @@ def compile_all(capability: int) -> Iterator[Compiled]:
     yield _compile("gather", kernels.gather_kernel, {"out": "*u8"}, flags, 4, capability)
 
 
+def compile_nearest(capability: int) -> Iterator[Compiled]:
+    """Compile every kernel of the search for the nearest codeword, in every form that it launches.
+
+    Parameters
+    ----------
+    capability : int
+        80 for sm_80.
+
+    Raises
+    ------
+    UsageError
+        As `compile_all`.
+    """
+    search, residual = nearest_kernels.search_kernel, nearest_kernels.residual_kernel
+    forms = [
+        ("nearest", search, {"before": None, "before_scores": None}),
+        ("next nearest", search, {}),
+        ("residual stages", residual, {}),
+        ("sums", nearest_kernels.sum_kernel, {}),
+    ]
+    for name, kernel, flags in forms:
+        yield _compile(name, kernel, _NEAREST_TYPES, flags, nearest_kernels.WARPS, capability, fused=True)
+
+
 def _compile(
-    name: str, kernel: Any, types: dict[str, str], flags: dict[str, Any], warps: int, capability: int
+    name: str,
+    kernel: Any,
+    types: dict[str, str],
+    flags: dict[str, Any],
+    warps: int,
+    capability: int,
+    fused: bool = False,
 ) -> Compiled:
     flags = dict(flags)
     if flags.get("INDEXED") is False:
@@ -104,7 +142,7 @@ def _compile(
         for argument in kernel.arg_names
     }
     source = ASTSource(fn=kernel, signature=signature, constexprs=flags)
-    options = {"num_warps": warps, "enable_fp_fusion": False}
+    options = {"num_warps": warps, "enable_fp_fusion": fused}
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     ptx, cubin = compiled.asm["ptx"], compiled.asm["cubin"]
     usage = _resources(cubin)
@@ -137,7 +175,7 @@ def main() -> None:
     print(f"triton {triton.__version__}")
     print("GPU    kernel                          registers  spilled  shared  barriers  cubin")
     for capability in CAPABILITIES:
-        for it in compile_all(capability):
+        for it in chain(compile_all(capability), compile_nearest(capability)):
             usage = f"{it.registers:<9}  {it.local_bytes:<7}  {it.shared_bytes:<6}  {it.barriers:<8}"
             print(f"sm_{capability}  {it.name:30}  {usage}  {len(it.cubin)}")
 

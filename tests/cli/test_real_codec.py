@@ -99,3 +99,17 @@ def test_a_missing_model_is_exit_code_4(file: Path, monkeypatch: pytest.MonkeyPa
     result = run("verify", file)
     assert result.exit_code == 4 and "codec models add" in result.stderr
     assert run("info", file).exit_code == 0
+
+
+def test_a_part_of_a_picture_is_decoded_alone(file: Path, photo: Path) -> None:
+    part, whole = photo.with_name("part.png"), photo.with_name("whole.png")
+    assert run("decode", file, "-o", part, "--crop", "8,3,40,25").exit_code == 0
+    assert run("decode", file, "-o", whole).exit_code == 0
+    error = np.abs(pixels_of(part).astype(int) - pixels_of(whole)[3:28, 8:48])
+    assert pixels_of(part).shape[:2] == (25, 40) and error.max() <= 1
+    result = run("decode", file, "-o", part, "-f", "--crop", "8,3,40000,25")
+    assert result.exit_code == 2 and "not within the picture" in result.output
+    result = run("decode", file, "-o", part, "-f", "--crop", "8,3,40")
+    assert result.exit_code == 2 and "is no region" in result.output
+    result = run("decode", file, "-o", part, "-f", "--tokens", "0:5")
+    assert result.exit_code == 2 and "are for key-value caches" in result.output

@@ -23,6 +23,10 @@ def wave(shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(planes, -1).reshape(shape).astype(np.uint8)
 
 
+def noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return (20 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
+
+
 def cache(tokens: int, dtype: str) -> np.ndarray:
     values = np.random.default_rng(0).standard_normal((2, 2, 2, tokens, 16)).cumsum(axis=-1)
     return values.astype(dtype)
@@ -31,6 +35,7 @@ def cache(tokens: int, dtype: str) -> np.ndarray:
 SAMPLES = {
     "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "kv": [cache(70, "float16"), cache(3, "float32")],
+    "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
 }
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 

@@ -375,3 +375,11 @@ def test_no_rows_no_page(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no rows"):
         render(tmp_path / "absent.jsonl", tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_difference_at_equal_rate_stands_beside_that_at_equal_quality(
+    page: Callable[..., str], make_images: Make
+) -> None:
+    html = page(make_images(6, [("image", 0.6, 1, 1), ("jpeg", 1.0, 1, 1)], 4))
+    ours, theirs = (html.split(f'data-anchor="{name}"')[1].split("</table>")[0] for name in ("jpeg", "image"))
+    assert "at equal rate +" in ours and "at equal rate −" in theirs

@@ -1,0 +1,52 @@
+"""The GPU's search, compiled without a GPU: fused sums in float32, sums in registers."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed: pip install siglum[gpu]", allow_module_level=True)
+
+CODE = """
+import json
+from siglum.kernels.gpu.ahead_of_time import compile_nearest
+for capability in (80, 90):
+    for it in compile_nearest(capability):
+        row = {"name": it.name, "registers": it.registers, "local": it.local_bytes, "shared": it.shared_bytes}
+        row |= {"target": f".target sm_{capability}" in it.ptx, "cubin": it.cubin[:4] == b"\\x7fELF"}
+        row |= {"fused": it.ptx.count("fma.rn.f32"), "tensor_cores": "mma" in it.ptx}
+        print(json.dumps(row))
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    # Its own process, since the interpreter's tests import the same kernels in their interpreted form.
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_form_compiles_for_both(rows):
+    assert len(rows) == 2 * 4
+    assert all(row["target"] and row["cubin"] for row in rows)
+
+
+def test_products_are_those_of_float32(rows):
+    """Tensor cores would round the factors to 10 bits."""
+    for row in rows:
+        assert not row["tensor_cores"], row
+        assert row["fused"] or row["name"] == "sums", row
+
+
+def test_sums_stay_in_registers(rows):
+    """Two values of the residual stages do not, on sm_90; a tile of sums would be 64 bytes."""
+    assert all(row["local"] <= 16 for row in rows), rows
