@@ -102,7 +102,9 @@ def put(folder: str, cache: str, tokens: str, **coding: Any) -> None:
 @store.command(short_help="Load the longest beginning of a prompt.", no_args_is_help=True)
 @click.argument("folder")
 @click.argument("tokens", type=click.Path(exists=True, dir_okay=False))
-@click.option("-o", "--output", metavar="OUT", help="A .safetensors file; without it, only say how much is there.")
+@click.option(
+    "-o", "--output", metavar="OUT", help="A .safetensors file; without it, only say how much is there."
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite.")
 @_coding
 def get(folder: str, tokens: str, output: str | None, force: bool, **coding: Any) -> None:
@@ -126,7 +128,9 @@ def get(folder: str, tokens: str, output: str | None, force: bool, **coding: Any
 
 @store.command(short_help="Remove what was used longest ago.", no_args_is_help=True)
 @click.argument("folder")
-@click.option("--limit", metavar="SIZE", help="Bytes to keep, such as 10GB; without it, only what is half-written goes.")
+@click.option(
+    "--limit", metavar="SIZE", help="Bytes to keep, such as 10GB; without it, only what is half-written goes."
+)
 def gc(folder: str, limit: str | None) -> None:
     """Remove half-written files of killed processes, and what was used longest ago beyond the limit."""
     opened = _opened(folder, "none", limit, model="any")
