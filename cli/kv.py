@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from siglum.cli.kv_store import store
 from siglum.cli.output import say
 from siglum.cli.units import format_size
 from siglum.errors import UnsupportedInputError, UsageError
 
 
-@click.group(short_help="Calibrate for the caches of a model.", no_args_is_help=True)
+@click.group(short_help="Caches of models: calibrations, stores.", no_args_is_help=True)
 def kv() -> None:
     """Work with key-value caches of language models; codec encode and decode take them too.
 
@@ -19,6 +20,9 @@ def kv() -> None:
     Example:
       codec kv calibrate models/smollm2 texts/*.txt -o smollm2.kvcal.safetensors
     """  # noqa: D301
+
+
+kv.add_command(store)
 
 
 @kv.command(short_help="Learn the transforms of a model's caches.", no_args_is_help=True)

@@ -175,7 +175,7 @@ class RemoteFolder:
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         try:
-            import fsspec  # type: ignore[import-untyped]
+            import fsspec
         except ImportError as error:
             raise SiglumError(
                 f"a store at {url} needs fsspec, which is not installed: pip install 'siglum[fsspec]'"
