@@ -56,10 +56,11 @@ def is_cache_input(source: Input) -> bool:
 
 def is_cache_file(data: bytes) -> bool:
     """Whether a siglum file holds a cache."""
-    from siglum.codecs import name_of_id
-    from siglum.codecs.container import read_header
+    from siglum.codecs.container import Limits, read_header
+    from siglum.codecs.kv.layout import CODEC_ID
 
-    return name_of_id(read_header(data).codec) == CODEC
+    # Whether it is too large is for whoever reads it to say.
+    return read_header(data, Limits(max_pixels=2**62, max_elements=2**62)).codec == CODEC_ID
 
 
 def read_input(source: Input, data: bytes | None, theta: float | None) -> KVCache:

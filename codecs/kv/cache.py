@@ -177,8 +177,9 @@ class KVCache:
         for number, layer in enumerate(self.layers):
             keys, values = (_torch_of(part, self.dtype)[None].to(device) for part in layer[:2])
             cache.update(keys, values, number)
-            if hasattr(cache.layers[number], "cumulative_length"):
-                cache.layers[number].cumulative_length = self.tokens
+            made: Any = cache.layers[number]
+            if hasattr(made, "cumulative_length"):
+                made.cumulative_length = self.tokens
         return cache
 
     @property

@@ -23,8 +23,8 @@ from siglum.errors import UnsupportedInputError, UsageError, require_torch
 
 __all__ = ["FINENESS", "FLOOR", "calibrate", "fit_calibration", "load_model"]
 
-FINENESS = -1213  # a hundredth of a step of quality 60
-FLOOR = -655  # a third of a step of the finest quality that is of use
+FINENESS = -1250  # 0.008 of a step of quality 60
+FLOOR = -880  # a fifth of a step of quality 75: what is weak here may be strong in another domain
 SINKS = 4
 GROUP = 6
 CONTEXT, CONTINUATION = 2048, 256

@@ -27,7 +27,9 @@ Integers = NDArray[np.int32]
 
 BAND = 16  # components that share a correction
 BANDS, TOKENS = 1, 2  # flags: which corrections a block has
-WEAKEST = 8  # components of lower tables, deviations below a quarter of a step, are not coded: it gains nothing
+WEAKEST = (
+    8  # components of lower tables, deviations below a quarter of a step, are not coded: it gains nothing
+)
 LARGEST = 2**15 - 1  # a symbol's magnitude
 MOST = 12  # of a correction
 BAND_TABLE, TOKEN_TABLE = 21, 24  # of the bank: deviations of 0.9 and 1.2
@@ -61,40 +63,42 @@ class Components:
         return float(value_of(step_units(self.level)))
 
     @cached_property
-    def base(self) -> Integers:
-        """(count,) tables of the components that are coded."""
-        tables = table_of(self.scale, step_units(self.level))
-        return np.ascontiguousarray(tables[: self.count])
+    def coded(self) -> NDArray[np.intp]:
+        """Numbers of the components that are coded."""
+        return np.flatnonzero(table_of(self.scale, step_units(self.level)) >= WEAKEST)
+
+    @property
+    def count(self) -> int:
+        """How many components are coded."""
+        return len(self.coded)
 
     @cached_property
-    def count(self) -> int:
-        """How many components are coded, from the first."""
-        tables = table_of(self.scale, step_units(self.level))
-        coded = np.flatnonzero(tables >= WEAKEST)
-        return int(coded[-1]) + 1 if coded.size else 0
+    def base(self) -> Integers:
+        """(count,) tables of the components that are coded."""
+        return table_of(self.scale[self.coded], step_units(self.level))
 
     @cached_property
     def variance(self) -> NDArray[np.float64]:
         """(count,) of the components, in squared steps, with what rounding adds."""
-        units = self.scale[: self.count] - step_units(self.level)
+        units = self.scale[self.coded] - step_units(self.level)
         return value_of(2 * units) + 1 / 12
 
     @cached_property
     def analysis(self) -> Floats:
         """(width, count): of a token to components in steps."""
-        return np.ascontiguousarray(self.transform.analysis[:, : self.count] / np.float32(self.step))
+        return np.ascontiguousarray(self.transform.analysis[:, self.coded] / np.float32(self.step))
 
     @cached_property
     def synthesis(self) -> Floats:
         """(count, width): of components in steps to a token."""
-        return self.transform.synthesis[: self.count] * np.float32(self.step)
+        return self.transform.synthesis[self.coded] * np.float32(self.step)
 
     @cached_property
     def offset(self) -> Floats:
         """(count,) what is taken off the components."""
         out: Floats = -(self.transform.mean @ self.analysis)
         if self.shift is not None:
-            out -= self.shift[: self.count].astype(np.float32) / 2
+            out -= self.shift[self.coded].astype(np.float32) / 2
         return out
 
     @cached_property
@@ -102,7 +106,7 @@ class Components:
         """(width,) what components of zero stand for."""
         if self.shift is None:
             return self.transform.mean
-        shift = self.shift[: self.count].astype(np.float32) / 2
+        shift = self.shift[self.coded].astype(np.float32) / 2
         out: Floats = np.add(self.transform.mean, shift @ self.synthesis, dtype=np.float32)
         return out
 

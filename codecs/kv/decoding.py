@@ -32,6 +32,9 @@ from siglum.kernels import dispatch
 __all__ = ["Decoder", "KVWarning"]
 
 
+RUN = 16  # blocks that are transformed back at once
+
+
 class KVWarning(UserWarning):
     """A part of a cache could not be read and is zero."""
 
@@ -97,6 +100,8 @@ class Decoder:
         if not 0 <= start < stop:
             raise UsageError(f"tokens {start} to {stop} are none of the {total} in the file")
         self._check_size(groups, stop - start)
+        if not self.lossless and not self.partial:
+            _ = self.plan  # damage is found even where nothing needs it
         jobs = []
         for group in groups:
             for which in (KEYS, VALUES):
@@ -198,40 +203,54 @@ class Decoder:
         dim = kind.value_dim if which else kind.key_dim
         dtype = DTYPES[self.layout.dtype]
         out = np.zeros((layers, kind.heads, max(stop - first, 0), dim), dtype)
+        run: list[tuple[Part, NDArray[np.float32]]] = []
+
+        def put(low: int, rows: NDArray[Any], *, transformed: bool) -> None:
+            """Rows of tokens from `low` on, as far as they are wanted."""
+            rows = rows[max(first - low, 0) : stop - low]
+            low = max(low, first)
+            made = rows.reshape(len(rows), layers, kind.heads, dim).transpose(1, 2, 0, 3)
+            if transformed and not which and kind.rope is not None:
+                made = kind.rope.turn(made, self.layout.position + low)
+            if made.dtype == np.float32 and self.layout.dtype != "float32":
+                made = from_float(made, self.layout.dtype)
+            out[:, :, low - first : low - first + len(rows)] = made
+
+        def flush() -> None:
+            """One product for blocks that follow each other: it costs less than one for each."""
+            if run:
+                values = self.plan[group, which].synthesise(np.concatenate([part for _, part in run]))
+                put(run[0][0].first, values, transformed=True)
+                run.clear()
+
         for block in blocks:
             part = block.part
+            if run and (run[-1][0].stop != part.first or len(run) == RUN):
+                flush()
             try:
-                rows = self._rows(block)
-            except BitstreamError:
+                rows = self._decode(block)
+            except BitstreamError as error:
                 if not self.partial:
-                    raise
+                    raise type(error)(f"{name_of(part, self.layout)}: {error}") from error
                 self.missing.append(name_of(part, self.layout))
                 continue
-            low, high = max(part.first, first), min(part.stop, stop)
-            cut = rows[low - part.first : high - part.first].reshape(high - low, layers, kind.heads, dim)
-            made = cut.transpose(1, 2, 0, 3)
-            if block.method == TRANSFORM and not which and kind.rope is not None:
-                made = kind.rope.turn(made, self.layout.position + low)
-            if block.method != EXACT:
-                made = from_float(made, self.layout.dtype)
-            out[:, :, low - first : high - first] = made
+            if block.method == TRANSFORM:
+                run.append((part, rows))
+            else:
+                put(part.first, rows, transformed=False)
+        flush()
         return out
 
-    def _rows(self, block: Block) -> NDArray[Any]:
-        """(tokens, layers * heads * channels) of a block: float32, or in the type of the cache if it is exact."""
+    def _decode(self, block: Block) -> NDArray[Any]:
+        """(tokens, width) of a block: float32, or as they were if it is exact; components if it is transformed."""
         part, layout = block.part, self.layout
         width, kind = layout.width(part.group, part.which), layout.kind(part.group)
-        try:
-            if block.method == EXACT:
-                return exact.decode(block.body, block.crc, part.tokens, width, layout.dtype)
-            if block.method == FINE:
-                dim = kind.value_dim if part.which else kind.key_dim
-                return fine.decode(block.body, block.crc, part.tokens, width, dim)
-            components = self.plan[part.group, part.which]
-            values = coding.decode(components, block.body, block.crc, part.tokens)
-        except BitstreamError as error:
-            raise type(error)(f"{name_of(part, layout)}: {error}") from error
-        return components.synthesise(values)
+        if block.method == EXACT:
+            return exact.decode(block.body, block.crc, part.tokens, width, layout.dtype)
+        if block.method == FINE:
+            dim = kind.value_dim if part.which else kind.key_dim
+            return fine.decode(block.body, block.crc, part.tokens, width, dim)
+        return coding.decode(self.plan[part.group, part.which], block.body, block.crc, part.tokens)
 
     @cached_property
     def plan(self) -> plan.Plan:

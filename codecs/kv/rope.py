@@ -129,7 +129,7 @@ class Rope:
             raise UnsupportedInputError(f"{dict(fields)!r} describes no rotary embedding: {error}") from error
 
 
-@lru_cache(16)
+@lru_cache(64)
 def _tables(rope: Rope, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     angles = np.outer(np.arange(start, start + count, dtype=np.float64), rope.frequencies())
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

@@ -117,7 +117,7 @@ def inspect(data: bytes, limits: Limits | None = None) -> Info:
 def read_header(data: bytes, limits: Limits | None = None) -> types.SimpleNamespace:
     step, source, _ = parse(data, limits)
     mode = {MODE_KEY: LOSSLESS} if step == 1 else {}
-    return types.SimpleNamespace(extra={SOURCE_FORMAT_KEY: source, **mode})
+    return types.SimpleNamespace(codec=1, extra={SOURCE_FORMAT_KEY: source, **mode})
 
 
 def truncate_chunks(data: bytes, *, count: int | None = None, max_bytes: int | None = None) -> bytes:

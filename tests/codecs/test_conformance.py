@@ -23,7 +23,15 @@ def wave(shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(planes, -1).reshape(shape).astype(np.uint8)
 
 
-SAMPLES = {"image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))]}
+def cache(tokens: int, dtype: str) -> np.ndarray:
+    values = np.random.default_rng(0).standard_normal((2, 2, 2, tokens, 16)).cumsum(axis=-1)
+    return values.astype(dtype)
+
+
+SAMPLES = {
+    "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
+    "kv": [cache(70, "float16"), cache(3, "float32")],
+}
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 
 SCRIPT = """
