@@ -72,7 +72,7 @@ class CompressedLayer(CacheLayerMixin):
 
     def reset(self) -> None:
         """Forget everything."""
-        self.keys = self.values = None
+        self.keys = self.values = None  # type: ignore[assignment]
         self.is_initialized = False
 
     def recent(self, work: Callable[[Tensor], Tensor]) -> None:

@@ -150,10 +150,11 @@ def test_quality_maps_to_every_end() -> None:
 
 def test_arrays_that_are_no_pictures() -> None:
     for array in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros(7, np.uint8)):
-        with pytest.raises(errors.UnsupportedInputError):
-            siglum.encode(array)
+        assert siglum.inspect(siglum.encode(array)).codec == "tensor"
         with pytest.raises(errors.UsageError):
             ImageCodec().encode(array)
+    with pytest.raises(errors.UnsupportedInputError):
+        siglum.encode(np.zeros(3, np.complex64))
 
 
 def header(**changes: object) -> Header:
