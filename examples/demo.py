@@ -1,4 +1,4 @@
-"""A real photograph through the installed `codec`, beside the JPEG of the same quality. Run by `make demo`."""
+"""A real photograph and a real key-value cache through the installed `codec`, beside what else there is: `make demo`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "tests" / "media" / "kodim23.png"
+CACHE = ROOT / "tests" / "media" / "smollm2-kv.safetensors"
 OUT = ROOT / "demo"
 CODEC = Path(sys.executable).with_name("codec")
 
@@ -39,9 +41,8 @@ def jpeg_of(picture: np.ndarray, goal: float) -> tuple[bytes, float, int]:
     return file.getvalue(), reached, quality
 
 
-def main() -> None:
+def photograph() -> None:
     """Encode, inspect, decode, compare."""
-    OUT.mkdir(exist_ok=True)
     small, exact = OUT / "kodim23.sgl", OUT / "kodim23-lossless.sgl"
     run("encode", PHOTO, "-o", small, "-f", "--psnr")
     run("info", small)
@@ -58,7 +59,36 @@ def main() -> None:
     print(f"JPEG q{setting:<4} {len(jpeg):7,} bytes  {jpeg_quality:.2f} dB   optimised, progressive, 4:2:0")
     print(f"PNG        {PHOTO.stat().st_size:7,} bytes  exact")
     print(f"siglum     {exact.stat().st_size:7,} bytes  exact      demo/kodim23-lossless.sgl")
-    print(f"\nAt the same PSNR the JPEG is {len(jpeg) / ours - 1:+.0%} larger. Look at demo/kodim23.png.")
+    print(f"\nAt the same PSNR the JPEG is {len(jpeg) / ours - 1:+.0%} larger. Look at demo/kodim23.png.\n")
+
+
+def cache() -> None:
+    """The cache of SmolLM2-135M after 128 tokens of text: at a quality, a part of it, bit for bit."""
+    small, exact = OUT / "cache.sgl", OUT / "cache-lossless.sgl"
+    run("encode", CACHE, "-o", small, "-f", "-q", "60")
+    run("info", small)
+    run("decode", small, "-o", OUT / "cache.safetensors", "-f")
+    run("decode", small, "-o", OUT / "part.safetensors", "-f", "--tokens", "64:128", "--layers", "0-5")
+    run("encode", CACHE, "-o", exact, "-f", "--lossless")
+    run("decode", exact, "-o", OUT / "cache-exact.safetensors", "-f")
+
+    before, after = load_file(CACHE), load_file(OUT / "cache-exact.safetensors")
+    if any(not np.array_equal(before[name], after[name]) for name in before):
+        raise SystemExit("the lossless cache is not what it was")
+    fp16 = sum(array.nbytes for array in before.values())
+    print(f"\nfp16    {fp16:9,} bytes")
+    for name, path in (("exact", exact), ("-q 60", small)):
+        size = path.stat().st_size
+        print(
+            f"{name:<7} {size:9,} bytes  {fp16 / size:5.2f}x smaller  {16 * size / fp16:.2f} bits an element"
+        )
+
+
+def main() -> None:
+    """Both."""
+    OUT.mkdir(exist_ok=True)
+    photograph()
+    cache()
 
 
 if __name__ == "__main__":
