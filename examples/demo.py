@@ -1,4 +1,4 @@
-"""A real photograph and a real key-value cache through the installed `codec`, beside what else there is: `make demo`."""
+"""A real photograph and a real key-value cache through the installed `codec`, beside what else there is (make demo)."""
 
 from __future__ import annotations
 
