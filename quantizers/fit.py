@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROWS = 4096  # vectors expanded at a time
 _FEW_COMPONENTS = 8
+_ANCHOR = 50.0  # vectors that a codeword of the first fit counts for
 
 
 @torch.no_grad()
@@ -50,6 +51,8 @@ def refine(quantizer: Staged, x: Tensor, *, beam: int, rounds: int) -> None:
     if rotation is None and quantizer.stages == quantizer.step:
         return  # one stage a chain: k-means has done this
     best, least = _state(quantizer), float("inf")
+    # Many stages solved for together fit the training vectors too well: codewords stay near those of the stages.
+    anchors = best[0]
     for turn in range(rounds + 1):
         codes = quantizer.encode(x, beam=beam)
         error = float((quantizer.decode(codes) - x).double().square().sum())
@@ -62,10 +65,10 @@ def refine(quantizer: Staged, x: Tensor, *, beam: int, rounds: int) -> None:
             rotation.assign(matrix, rotation.centre)
         y = quantizer.rotate(x)
         for part, members in quantizer.chains():
-            books = [quantizer.codebooks[stage] for stage in members]
-            tables = solve(y[:, part].contiguous(), codes[:, members], [book.vectors() for book in books])
-            for book, codewords in zip(books, tables, strict=True):
-                book.assign(codewords)
+            start = [anchors[stage] for stage in members]
+            tables = solve(y[:, part].contiguous(), codes[:, members], start, ridge=_ANCHOR)
+            for stage, codewords in zip(members, tables, strict=True):
+                quantizer.codebooks[stage].assign(codewords)
     for book, codewords in zip(quantizer.codebooks, best[0], strict=True):
         book.assign(codewords)
     if rotation is not None and best[1] is not None:

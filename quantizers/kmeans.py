@@ -71,7 +71,7 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     steps
         Numbers of components tried, in equal ratios up to D.
     iterations
-        Of the last step; the others have half.
+        Of `kmeans`; every step has a third of them.
     """
     checks.enough(x, count)
     generator = torch.Generator().manual_seed(seed)
@@ -85,9 +85,8 @@ def progressive(x: Tensor, count: int, *, steps: int = 10, iterations: int = 25,
     for number in numbers:
         grown = torch.zeros(count, number, device=x.device)
         grown[:, : centroids.shape[1]] = centroids
-        rounds = iterations if number == dim else (iterations + 1) // 2
         part = y[:, :number].contiguous()
-        centroids = kmeans(part, count, iterations=rounds, seed=seed, centroids=grown)
+        centroids = kmeans(part, count, iterations=iterations // 3 + 1, seed=seed, centroids=grown)
     return centroids @ axes.T + centre
 
 
