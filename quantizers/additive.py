@@ -83,12 +83,7 @@ class AdditiveQuantizer(Staged):
         self.sweeps = sweeps
 
     def _code_chain(self, y: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
-        best = _sweep(y, books, beams.search(y, books, 1), self.sweeps)
-        if beam > 1 and len(books) > 1:
-            found = _sweep(y, books, beams.search(y, books, beam), self.sweeps)
-            better = beams.cost(y, books, found) < beams.cost(y, books, best)
-            best = torch.where(better[:, None], found, best)
-        return best
+        return beams.search(y, books, beam, sweeps=self.sweeps)
 
     @torch.no_grad()
     def _later(self, codes: Tensor, members: list[int], active: Tensor | None) -> list[Tensor]:
@@ -98,21 +93,3 @@ class AdditiveQuantizer(Staged):
             value = self.codebooks[stage].vectors()[codes[:, stage]]
             later.append(later[-1] + (value if active is None else value * active[:, stage, None]))
         return later[::-1]
-
-
-def _sweep(y: Tensor, books: Sequence[Codebook], codes: Tensor, sweeps: int) -> Tensor:
-    """Codes with each one in turn the best for what the others leave; stops where nothing changes any more."""
-    tables = [book.vectors() for book in books]
-    rest = y - torch.stack([table[codes[:, s]] for s, table in enumerate(tables)]).sum(0)
-    best, codes = codes, codes.clone()
-    for _ in range(sweeps):
-        before = codes.clone()
-        for s, (book, table) in enumerate(zip(books, tables, strict=True)):
-            rest = rest + table[codes[:, s]]
-            codes[:, s] = book.lookup(rest)
-            rest = rest - table[codes[:, s]]
-        if torch.equal(before, codes):
-            break
-    # Rounding could make a sweep's result worse by an ulp: what came in is kept where it is not better.
-    better = beams.cost(y, books, codes) < beams.cost(y, books, best)
-    return torch.where(better[:, None], codes, best)

@@ -11,6 +11,7 @@ from torch import Tensor
 from siglum.quantizers import lookup
 from siglum.quantizers.codebook import Codebook
 
+SWEEPS = 2  # over all codes after a beam search
 _ROWS = 2**14  # partial solutions held at a time
 
 
@@ -26,13 +27,14 @@ def greedy(x: Tensor, books: Sequence[Codebook]) -> Tensor:
     return torch.stack(codes, 1)
 
 
-def search(x: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
+def search(x: Tensor, books: Sequence[Codebook], beam: int, sweeps: int = 0) -> Tensor:
     """Codes with the least ``|x - sum of codewords|^2`` + biases among ``beam`` partial solutions: (N, D) -> (N, S).
 
-    Babenko and Lempitsky, Additive Quantization, 2014; in residual order, as faiss's residual quantizer. The greedy
-    codes are taken where they are better, which a beam alone does not promise.
+    Babenko and Lempitsky, Additive Quantization, 2014; in residual order, as faiss's residual quantizer. After it, each
+    code in turn becomes the best for what the others leave, twice; with ``sweeps`` so many times, greedy codes too.
+    The greedy codes are taken where they are better, which a beam alone does not promise.
     """
-    plain = greedy(x, books)
+    plain = _swept(x, books, greedy(x, books), sweeps)
     if beam == 1 or len(books) == 1:
         return plain
     found = None
@@ -40,8 +42,29 @@ def search(x: Tensor, books: Sequence[Codebook], beam: int) -> Tensor:
         found = lookup.beam(x, [(book.vectors(), book.bias()) for book in books], beam)
     if found is None:
         found = torch.cat([_search(part, books, beam) for part in x.split(max(1, _ROWS // beam))])
+    found = _swept(x, books, found, max(sweeps, SWEEPS))
     better = cost(x, books, found) < cost(x, books, plain)
     return torch.where(better[:, None], found, plain)
+
+
+def _swept(y: Tensor, books: Sequence[Codebook], codes: Tensor, sweeps: int) -> Tensor:
+    """Codes with each one in turn the best for what the others leave; stops where nothing changes any more."""
+    if sweeps == 0:
+        return codes
+    tables = [book.vectors() for book in books]
+    rest = y - torch.stack([table[codes[:, s]] for s, table in enumerate(tables)]).sum(0)
+    best, codes = codes, codes.clone()
+    for _ in range(sweeps):
+        before = codes.clone()
+        for s, (book, table) in enumerate(zip(books, tables, strict=True)):
+            rest = rest + table[codes[:, s]]
+            codes[:, s] = book.lookup(rest)
+            rest = rest - table[codes[:, s]]
+        if torch.equal(before, codes):
+            break
+    # Rounding could make a sweep's result worse by an ulp: what came in is kept where it is not better.
+    better = cost(y, books, codes) < cost(y, books, best)
+    return torch.where(better[:, None], codes, best)
 
 
 def cost(x: Tensor, books: Sequence[Codebook], codes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from siglum.kernels import nearest
 from siglum.quantizers.tables import KINDS, Codes, Floats, Tables
 
+SWEEPS = 2  # over all codes after a beam search
 _ROWS = 4096  # vectors of a beam search at a time
 
 
@@ -41,7 +42,8 @@ class ChainTables(Tables):
         ``y = (x - centre) rotation`` is what is split.
     centre : float32 (D,), optional
     sweeps
-        After the search each code in turn becomes the best for what the others leave, so many times.
+        After the search each code in turn becomes the best for what the others leave, so many times; at least twice
+        after a beam search.
     """
 
     kind = "chains"
@@ -86,7 +88,7 @@ class ChainTables(Tables):
         return codes
 
     def _chain(self, y: Floats, books: list[int], beam: int, threads: int | None) -> Codes:
-        best = self._sweep(y, books, self._greedy(y, books, threads), threads)
+        best = self._swept(y, books, self._greedy(y, books, threads), self.sweeps, threads)
         if beam > 1 and len(books) > 1:
             parts = range(0, len(y), _ROWS)
             if beam <= nearest.MAX_WIDTH and all(self.tables[book].keys is None for book in books):
@@ -94,7 +96,7 @@ class ChainTables(Tables):
                 found = nearest.beam(y, packed, beam, threads=threads).astype(np.int64)
             else:
                 found = np.concatenate([self._beam(y[i : i + _ROWS], books, beam, threads) for i in parts])
-            found = self._sweep(y, books, found, threads)
+            found = self._swept(y, books, found, max(self.sweeps, SWEEPS), threads)
             better = self._cost(y, books, found) < self._cost(y, books, best)
             best = np.where(better[:, None], found, best)
         return best
@@ -137,11 +139,11 @@ class ChainTables(Tables):
         chosen: Codes = paths[np.arange(len(y)), final.argmin(1)]
         return chosen
 
-    def _sweep(self, y: Floats, books: list[int], codes: Codes, threads: int | None) -> Codes:
-        if not self.sweeps:
+    def _swept(self, y: Floats, books: list[int], codes: Codes, sweeps: int, threads: int | None) -> Codes:
+        if sweeps == 0:
             return codes
         rest, best, codes = y - self._sum(books, codes), codes, codes.copy()
-        for _ in range(self.sweeps):
+        for _ in range(sweeps):
             before = codes.copy()
             for s, book in enumerate(books):
                 rest = rest + self.tables[book].values[codes[:, s]]
