@@ -157,12 +157,14 @@ def _faiss_pq(rotated: bool) -> Train:
         faiss = load("faiss", "faiss-cpu")
         dimension = vectors.shape[1]
         quantizer = faiss.ProductQuantizer(dimension, count, bits)
-        quantizer.cp.seed = seed + 1234
+        _quiet(quantizer.cp, seed)
         if not rotated:
             quantizer.train(vectors)
             return _faiss_fitted(quantizer, count)
         rotation = faiss.OPQMatrix(dimension, count)
-        rotation.pq = quantizer
+        inside = faiss.ProductQuantizer(dimension, count, bits)  # its settings are not what it leaves behind
+        _quiet(inside.cp, seed)
+        rotation.pq = inside
         rotation.train(vectors)
         quantizer.train(rotation.apply(vectors))
         inner = _faiss_fitted(quantizer, count)
@@ -186,11 +188,17 @@ def _faiss_additive(name: str, beam: int | None) -> Train:
         for stage in stages:
             if beam is not None:
                 stage.max_beam_size = beam
-                stage.cp.seed = seed + 1234
+                _quiet(stage.cp, seed)
         quantizer.train(vectors)
         return _faiss_fitted(quantizer, count)
 
     return train
+
+
+def _quiet(clustering: Any, seed: int) -> None:
+    """Set the seed, and spare the terminal a warning for every k-means of few vectors."""
+    clustering.seed = seed + 1234
+    clustering.min_points_per_centroid = 1
 
 
 def _faiss_fitted(quantizer: Any, count: int) -> Fitted:

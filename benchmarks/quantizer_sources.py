@@ -56,9 +56,11 @@ def sources(paths: Sequence[Path], train: int, test: int, seed: int = 0) -> Iter
     for dataset in find(paths) if paths else []:
         for medium, name in (("audio", "log-mel"), ("image", "latents"), ("tensor", "vectors")):
             items = [item for item in dataset.items if item.medium == medium]
-            for dimension, pools in _pools(items).items():
-                label = f"{name} of {dataset.path.name}, {dimension}"
-                yield _split(label, pools, train, test, np.random.default_rng(seed))
+            for dimension, found in _pools(items).items():
+                label, rng = f"{name} of {dataset.path.name}, {dimension}", np.random.default_rng(seed)
+                # Layers of a network differ: all are in both parts, unlike pictures and recordings.
+                pools = [rng.permutation(np.concatenate(found))] if medium == "tensor" else found
+                yield _split(label, pools, train, test, rng)
 
 
 def sift_like(train: int, test: int, seed: int = 0) -> Source:
