@@ -81,7 +81,7 @@ def test_tensors_that_are_no_cache(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"embedding": np.zeros((4, 4), np.float32)}, tmp_path / "plain.safetensors")
-    result = run("encode", tmp_path / "plain.safetensors")
+    result = run("encode", tmp_path / "plain.safetensors", "-c", "kv")
     assert result.exit_code == 3
     assert "layers.N.keys" in result.stderr
     result = run("decode", tmp_path / "plain.safetensors")
