@@ -1,6 +1,6 @@
 """Caches for people who serve models: the store's size and speed, and the controller on simulated links.
 
-python -m siglum.benchmarks.kv_serving [CACHE.safetensors …] [--quality 60] [--quick]
+python -m siglum.benchmarks.kv_serving [CACHE.safetensors …] [--model NAME] [--quality 60] [--quick]
 
 Of each cache (by default of tests/media) are printed: bits an element, all bytes of the entries counted, for entries of
 64 and 256 tokens, beside those of one file; speeds in MB of fp16 a second of CPU time, one thread, best of
@@ -37,11 +37,17 @@ def best(work: Callable[[], object], repeats: int = 3) -> float:
     return min(spent)
 
 
-def measure_store(path: Path, quality: float, repeats: int) -> None:
-    """Print size and speed of a store with one cache."""
+def loaded(path: Path, model: str | None) -> kv.KVCache:
+    """The whole blocks of 64 tokens of a cache, under the name of a model."""
     cache = kv.read_cache(path)
-    tokens, whole = list(range(cache.tokens)), cache.tokens // 64 * 64
-    cache = cache.slice(0, whole)
+    named = kv.KVCache(cache.layers, cache.dtype, cache.model if model is None else model, cache.position)
+    return named.slice(0, cache.tokens // 64 * 64)
+
+
+def measure_store(path: Path, model: str | None, quality: float, repeats: int) -> None:
+    """Print size and speed of a store with one cache."""
+    cache = loaded(path, model)
+    tokens, whole = list(range(cache.tokens)), cache.tokens
     elements, megabytes = cache.elements, 2 * cache.elements / 1e6
     name = cache.model or "none"
     data = kv.compress(cache, quality=quality, threads=1)
@@ -79,10 +85,9 @@ def links(count: int) -> Sequence[tuple[Trace, float]]:
     return made
 
 
-def measure_controller(path: Path, count: int) -> None:
+def measure_controller(path: Path, count: int, model: str | None = None) -> None:
     """Print what policies make of a prompt of 2048 tokens, with sizes of a real cache."""
-    cache = kv.read_cache(path)
-    cache = cache.slice(0, cache.tokens // 64 * 64)
+    cache = loaded(path, model)
     sizes = [len(kv.compress(cache, quality=quality, threads=1)) for quality in QUALITIES]
     share = 256 / cache.tokens
     chunks = [Chunk(256, tuple(round(share * size) for size in sizes))] * 8
@@ -100,10 +105,10 @@ def measure_controller(path: Path, count: int) -> None:
     )
     for name, policy in policies.items():
         runs = [simulate(trace, deadline, chunks, costs, policy, guess=seen) for trace, seen in links(count)]
-        loaded = [QUALITIES[c] for run in runs for c in run.choices if c != RECOMPUTE]
+        took = [QUALITIES[c] for run in runs for c in run.choices if c != RECOMPUTE]
         cuts = quantiles([run.seconds for run in runs], n=20)
         anew = fmean(run.choices.count(RECOMPUTE) / len(chunks) for run in runs)
-        quality = f"{fmean(loaded):.1f}" if loaded else "-"
+        quality = f"{fmean(took):.1f}" if took else "-"
         missed = fmean(run.missed for run in runs)
         print(f"  {name:22} {missed:5.1%}     {cuts[9]:5.2f}, {cuts[18]:5.2f}  {quality:>24}  {anew:24.1%}")
 
@@ -113,11 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m siglum.benchmarks.kv_serving", description=__doc__)
     parser.add_argument("caches", nargs="*", type=Path, default=[FIXTURE])
     parser.add_argument("--quality", type=float, default=60.0)
+    parser.add_argument("--model", help="by which a calibration is chosen [default: as the file says]")
     parser.add_argument("--quick", action="store_true", help="one run of each, 40 links")
     chosen = parser.parse_args(arguments)
     for path in chosen.caches:
-        measure_store(path, chosen.quality, 1 if chosen.quick else 3)
-    measure_controller(chosen.caches[0], 40 if chosen.quick else 400)
+        measure_store(path, chosen.model, chosen.quality, 1 if chosen.quick else 3)
+    measure_controller(chosen.caches[0], 40 if chosen.quick else 400, chosen.model)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ class Calibration:
     transforms: Mapping[tuple[int, int], Transform] = field(repr=False)
     fineness: int
     id: bytes
+
+    @cached_property
+    def prepared(self) -> dict[tuple[int, int, int], Any]:
+        """What `plan.as_calibrated` made of it, by group, half and level."""
+        return {}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Calibration:

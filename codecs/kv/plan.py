@@ -64,10 +64,21 @@ def plan_of(layout: Layout, level: int, calibration: Calibration | None, tokens:
             if calibration is None:
                 plan[group, which] = _estimated(layout, group, which, level, tokens, rows(group, which))
             else:
-                made = calibration.transforms[group, which]
-                plain = Components(made, level, made.scale)
+                plain = as_calibrated(calibration, group, which, level)
                 plan[group, which] = _corrected(plain, rows(group, which)) if tokens >= FEWEST else plain
     return plan
+
+
+def as_calibrated(calibration: Calibration, group: int, which: int, level: int) -> Components:
+    """Components without corrections, made once for the quality that was used last: short files have no others."""
+    kept = calibration.prepared
+    if (group, which, level) not in kept:
+        for old in [key for key in kept if key[2] != level]:
+            kept.pop(old, None)
+        transform = calibration.transforms[group, which]
+        kept[group, which, level] = Components(transform, level, transform.scale)
+    found: Components = kept[group, which, level]
+    return found
 
 
 def pack(plan: Plan, layout: Layout, calibrated: bool) -> bytes:
@@ -102,8 +113,7 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
             if kind == ESTIMATED and calibration is None:
                 plan[group, which] = _unpack_transform(source, layout, group, which, level)
             elif kind in (AS_CALIBRATED, CORRECTED) and calibration is not None:
-                made = calibration.transforms[group, which]
-                plain = Components(made, level, made.scale)
+                plain = as_calibrated(calibration, group, which, level)
                 plan[group, which] = plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain)
             else:
                 raise MalformedHeader(f"tables of kind {kind} do not fit the file's header: it is damaged")

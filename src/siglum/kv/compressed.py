@@ -155,7 +155,7 @@ class CompressedCache(Cache):
             calibration = None  # it is of all layers together
         settings = {"quality": quality, "lossless": lossless, "effort": effort, "threads": threads}
         self._codec = KVCodec(calibration=calibration, **settings)
-        self.past = Past(calibration, threads)
+        self.past = Past(None if calibration == AUTO else calibration, threads)
 
     @property
     def nbytes(self) -> int:
