@@ -1,4 +1,4 @@
-"""A real photograph through the installed `codec`, beside the JPEG of the same quality. Run by `make demo`."""
+"""A real photograph and a real key-value cache through the installed `codec`. Run by `make demo`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "tests" / "media" / "kodim23.png"
+CACHE = ROOT / "tests" / "media" / "smollm2-kv.safetensors"
 OUT = ROOT / "demo"
 CODEC = Path(sys.executable).with_name("codec")
 
@@ -59,6 +60,14 @@ def main() -> None:
     print(f"PNG        {PHOTO.stat().st_size:7,} bytes  exact")
     print(f"siglum     {exact.stat().st_size:7,} bytes  exact      demo/kodim23-lossless.sgl")
     print(f"\nAt the same PSNR the JPEG is {len(jpeg) / ours - 1:+.0%} larger. Look at demo/kodim23.png.")
+
+    memory, back = OUT / "smollm2-kv.sgl", OUT / "smollm2-kv.safetensors"
+    print("\nThe key-value cache of a language model (SmolLM2-135M after 128 tokens):\n", flush=True)
+    run("encode", CACHE, "-o", memory, "-f")
+    run("verify", memory)
+    run("decode", memory, "-o", back, "-f")
+    packed, plain = memory.stat().st_size, CACHE.stat().st_size
+    print(f"\n{plain:,} bytes of fp16 -> {packed:,} bytes, {plain / packed:.1f} times fewer.")
 
 
 if __name__ == "__main__":
