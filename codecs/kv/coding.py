@@ -106,8 +106,9 @@ class Components:
         bias = self.transform.mean
         if self.shift is not None:
             bias = bias + (self.shift[self.coded] / np.float32(2)) @ matrix
-        weak = np.where(self.strong[:, None], np.float32(0), matrix)
-        return product(weak, bias.astype(np.float32), may_round=True), matrix[self.strong]
+        apart = matrix[self.strong]
+        matrix[self.strong] = 0
+        return product(matrix, bias.astype(np.float32), may_round=True), apart
 
     @cached_property
     def strong(self) -> NDArray[np.bool_]:

@@ -46,7 +46,9 @@ def unpack_basis(data: bytes, scale: NDArray[np.int32], width: int, fineness: in
     """
     steps = column_steps(scale, width, fineness)
     symbols = rans.decompress(data, gaussian_tables(), _indexes(steps, width))
-    return np.ascontiguousarray((symbols * value_of(steps)[:, None]).T.astype(np.float32))
+    rows = symbols.astype(np.float32)
+    rows *= value_of(steps).astype(np.float32)[:, None]
+    return np.ascontiguousarray(rows.T)
 
 
 def pack_numbers(out: bytearray, values: NDArray[Any]) -> None:

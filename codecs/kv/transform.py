@@ -50,10 +50,10 @@ class Transform:
     @cached_property
     def analysis(self) -> Floats:
         """(width, rank): components are ``(token - mean) @ analysis``, the nearest in the weighted domain."""
-        basis = self.basis.astype(np.float64)
-        # The dual of the basis as it was rounded: rounding then costs decorrelation, but never fidelity.
-        dual = np.linalg.solve(basis.T @ basis, basis.T).T
-        return np.ascontiguousarray(self._weighted(dual.astype(np.float32), inverse=False))
+        # The dual of the basis as it was rounded: rounding then costs decorrelation, but never fidelity. The products
+        # of its columns are nearly those of an orthonormal one, so single precision suffices.
+        dual: Floats = self.basis @ np.linalg.inv(self.basis.T @ self.basis)
+        return np.ascontiguousarray(self._weighted(dual, inverse=False))
 
     def _weighted(self, columns: Floats, *, inverse: bool) -> Floats:
         if self.weight is None:
