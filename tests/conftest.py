@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,28 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+# A process of little memory starts the command: a child's peak begins with what its parent had.
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=sys.stderr)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(usage * (1 if sys.platform == "darwin" else 1024))
+sys.exit(done.returncode)
+"""
+
+
+def measure_peak(*command: str) -> int:
+    """Run a command that must succeed; the most memory it had, in bytes."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def peak_of() -> Callable[..., int]:
+    """The function that runs a command and returns its peak of memory in bytes."""
+    return measure_peak
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +14,10 @@ from PIL import Image
 CODEC = Path(sys.executable).with_name("codec")
 LIMIT = 2 * 10**9
 
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True)
-usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(usage * (1 if sys.platform == "darwin" else 1024))
-"""
-
-
-def peak_of(*command: str) -> int:
-    """Run a command; the most memory it had, in bytes."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *command], check=True, capture_output=True, text=True
-    )
-    return int(done.stdout.split()[-1])
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_fifty_megapixels(tmp_path: Path, photo: np.ndarray) -> None:
+def test_fifty_megapixels(tmp_path: Path, photo: np.ndarray, peak_of: Callable[..., int]) -> None:
     assert resource.RLIMIT_AS  # this test is for POSIX
     large = Image.fromarray(np.tile(photo, (12, 11, 1)))  # 8448 x 6144 = 51.9 megapixels
     source, coded, out = tmp_path / "large.ppm", tmp_path / "large.sgl", tmp_path / "out.ppm"
