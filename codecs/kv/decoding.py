@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -16,8 +16,9 @@ from siglum.codecs import container
 from siglum.codecs.container import ChunkType, Entry
 from siglum.codecs.kv import calibration as calibrations
 from siglum.codecs.kv import coding, exact, fine, plan
-from siglum.codecs.kv.blocks import EXACT, FINE, HEAD_BYTES, TRANSFORM, Block, Part, name_of, parse
+from siglum.codecs.kv.blocks import EXACT, HEAD_BYTES, TRANSFORM, Block, Part, name_of, parse
 from siglum.codecs.kv.cache import DTYPES, KVCache, Layer, from_float
+from siglum.codecs.kv.coding import turns_of
 from siglum.codecs.kv.layout import CODEC_ID, CODEC_VERSION, KEYS, LAYOUT_KEY, VALUES, Layout
 from siglum.codecs.kv.settings import MAX_LEVEL
 from siglum.errors import (
@@ -203,54 +204,53 @@ class Decoder:
         dim = kind.value_dim if which else kind.key_dim
         dtype = DTYPES[self.layout.dtype]
         out = np.zeros((layers, kind.heads, max(stop - first, 0), dim), dtype)
-        run: list[tuple[Part, NDArray[np.float32]]] = []
-
-        def put(low: int, rows: NDArray[Any], *, transformed: bool) -> None:
-            """Rows of tokens from `low` on, as far as they are wanted."""
-            rows = rows[max(first - low, 0) : stop - low]
-            low = max(low, first)
-            made = rows.reshape(len(rows), layers, kind.heads, dim).transpose(1, 2, 0, 3)
-            if transformed and not which and kind.rope is not None:
-                made = kind.rope.turn(made, self.layout.position + low)
-            if made.dtype == np.float32 and self.layout.dtype != "float32":
-                made = from_float(made, self.layout.dtype)
-            out[:, :, low - first : low - first + len(rows)] = made
-
-        def flush() -> None:
-            """One product for blocks that follow each other: it costs less than one for each."""
-            if run:
-                values = self.plan[group, which].synthesise(np.concatenate([part for _, part in run]))
-                put(run[0][0].first, values, transformed=True)
-                run.clear()
-
-        for block in blocks:
-            part = block.part
-            if run and (run[-1][0].stop != part.first or len(run) == RUN):
-                flush()
+        for block in (b for b in blocks if b.method != TRANSFORM):
             try:
                 rows = self._decode(block)
             except BitstreamError as error:
-                if not self.partial:
-                    raise type(error)(f"{name_of(part, self.layout)}: {error}") from error
-                self.missing.append(name_of(part, self.layout))
+                self._note_damage(block.part, error)
                 continue
-            if block.method == TRANSFORM:
-                run.append((part, rows))
-            else:
-                put(part.first, rows, transformed=False)
-        flush()
+            low, high = max(block.part.first, first), min(block.part.stop, stop)
+            rows = rows[low - block.part.first : high - block.part.first]
+            made = rows.reshape(len(rows), layers, kind.heads, dim).transpose(1, 2, 0, 3)
+            if made.dtype == np.float32 and self.layout.dtype != "float32":
+                made = from_float(made, self.layout.dtype)
+            out[:, :, low - first : high - first] = made
+        for run in runs(block for block in blocks if block.method == TRANSFORM):
+            self._transform_back(run, first, stop, out)
         return out
 
+    def _transform_back(self, run: list[Block], first: int, stop: int, out: NDArray[Any]) -> None:
+        """Decode blocks that follow each other to where tokens first to stop - 1 stand."""
+        group, which = run[0].part.group, run[0].part.which
+        components = self.plan[group, which]
+        symbols, errors = coding.decode(components, run)
+        for block, error in zip(run, errors, strict=True):
+            if error is not None:
+                self._note_damage(block.part, error)
+        rope = None if which else self.layout.kind(group).rope
+        begin = run[0].part.first
+        low, high = max(begin, first), min(run[-1].part.stop, stop)
+        turns = turns_of(rope, self.layout.position + low, high - low)
+        to = out[:, :, low - first : high - first]
+        components.synthesise(symbols[low - begin : high - begin], turns, self.layout.dtype, to)
+        for block in (block for block, error in zip(run, errors, strict=True) if error is not None):
+            to[:, :, max(block.part.first - low, 0) : max(block.part.stop - low, 0)] = 0
+
+    def _note_damage(self, part: Part, error: BitstreamError) -> None:
+        """Name what is damaged: in an error, or among what is missing."""
+        if not self.partial:
+            raise type(error)(f"{name_of(part, self.layout)}: {error}") from error
+        self.missing.append(name_of(part, self.layout))
+
     def _decode(self, block: Block) -> NDArray[Any]:
-        """(tokens, width) of a block: float32, or as they were if it is exact; components if it is transformed."""
+        """(tokens, width) of a block that is not transformed: float32, or as they were if it is exact."""
         part, layout = block.part, self.layout
         width, kind = layout.width(part.group, part.which), layout.kind(part.group)
         if block.method == EXACT:
             return exact.decode(block.body, block.crc, part.tokens, width, layout.dtype)
-        if block.method == FINE:
-            dim = kind.value_dim if part.which else kind.key_dim
-            return fine.decode(block.body, block.crc, part.tokens, width, dim)
-        return coding.decode(self.plan[part.group, part.which], block.body, block.crc, part.tokens)
+        dim = kind.value_dim if part.which else kind.key_dim
+        return fine.decode(block.body, block.crc, part.tokens, width, dim)
 
     @cached_property
     def plan(self) -> plan.Plan:
@@ -280,6 +280,18 @@ class Decoder:
             layers.append(Layer(keys, values, kind.rope, min(max(kind.start - start, 0), stop - start)))
         notes = {"missing": "; ".join(self.missing)} if self.missing else {}
         return KVCache(layers, layout.dtype, layout.model, layout.position + start, notes)
+
+
+def runs(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    """Blocks of one group and half that follow each other, at most `RUN` together."""
+    run: list[Block] = []
+    for block in blocks:
+        if run and (run[-1].part.stop != block.part.first or len(run) == RUN):
+            yield run
+            run = []
+        run.append(block)
+    if run:
+        yield run
 
 
 def check_fits(calibration: calibrations.Calibration, layout: Layout) -> None:

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
@@ -24,7 +23,7 @@ from siglum.codecs.kv.layout import (
     MODEL_KEY,
     Layout,
 )
-from siglum.codecs.kv.rows import floats_of
+from siglum.codecs.kv.sample import Sample
 from siglum.codecs.kv.settings import AUTO, KVConfig
 from siglum.errors import UnsupportedInputError
 from siglum.kernels import dispatch
@@ -139,30 +138,10 @@ class Encoder:
         self._writer = container.Writer(cast(BinaryIO, self._file), header, LIMITS)
         made = None
         if not config.lossless:
-            tokens = max(min(layer.tokens for layer in cache.layers) - config.sinks, 0)
-
-            def sample(group: int, which: int) -> NDArray[np.float32]:
-                return self._sample(cache, group, which)
-
-            made = plan.plan_of(layout, level, calibration, tokens, sample)
+            made = plan.plan_of(layout, level, calibration, Sample(cache, layout, config.sinks))
             self._writer.add(ChunkType.TABLES, plan.pack(made, layout, calibration is not None))
 
         self._coder = BlockCoder(layout, made, config.sinks, config.effort, self._threads)
-
-    def _sample(self, cache: KVCache, group: int, which: int) -> NDArray[np.float32]:
-        """Tokens from all over the cache, as many as statistics need, their keys turned back."""
-        assert self.layout is not None
-        first = max(
-            cache.layers[self.layout.groups[group][0]].start, min(self.config.sinks, cache.tokens - 1)
-        )
-        pieces = max(1, plan.SAMPLE // BLOCK)
-        length = cache.tokens - first
-        if length <= plan.SAMPLE:
-            spans = [(first, cache.tokens)]
-        else:
-            starts = np.linspace(first, cache.tokens - BLOCK, pieces).astype(int)
-            spans = [(int(start), int(start) + BLOCK) for start in starts]
-        return np.concatenate([floats_of(cache, self.layout, group, which, a, b, 0) for a, b in spans])
 
     def _write_until(self, stop: int, *, last: bool) -> None:
         """Write the pending tokens before `stop`, as far as they fill blocks."""
