@@ -12,9 +12,15 @@ namespace siglum {
 
 namespace {
 
-bool cpu_has_f16c() {  // not a name that every compiler's __builtin_cpu_supports knows
+bool ask_for_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
+// Not a name that every compiler's __builtin_cpu_supports knows; asked once, since it takes microseconds.
+bool cpu_has_f16c() {
+  static const bool found = ask_for_f16c();
+  return found;
 }
 
 }  // namespace

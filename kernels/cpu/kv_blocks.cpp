@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint8_t bands_flag = 1, tokens_flag = 2;
 
+
 std::uint32_t checksum(const std::int32_t* numbers, std::size_t count, std::uint32_t crc) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
   for (std::size_t i = 0; i < count; ++i) {

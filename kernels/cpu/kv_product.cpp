@@ -98,8 +98,9 @@ Synthesis::Synthesis(const std::string& isa, bool may_round, const Matrix& matri
                      const float* mean, std::size_t dim)
     : kernels_(find_kernels(isa)), count_(count), dim_(dim), parts_(matrix.columns / dim), strong_([&] {
         std::vector<std::uint32_t> found;
-        for (std::size_t j = 0; j < count && may_round && find_rounded(isa); ++j)
-          if (strong[j]) found.push_back(static_cast<std::uint32_t>(j));
+        const bool rounded = may_round && find_rounded(isa);
+        for (std::size_t j = 0; j < count; ++j)
+          if (rounded && strong[j]) found.push_back(static_cast<std::uint32_t>(j));
         return found;
       }()),
       product_(isa, may_round, count + 2 * strong_.size(), parts_, dim) {
