@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -15,6 +16,7 @@ from siglum.codecs.kv import calibration as calibrations
 from siglum.codecs.kv import plan
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
+from siglum.codecs.kv.files import forget, mappings_of
 from siglum.codecs.kv.layout import (
     BLOCK,
     CODEC_ID,
@@ -78,6 +80,7 @@ class Encoder:
         self.calibration: str | None = None
         self._coder: BlockCoder | None = None
         self._first = 0  # number of the first pending token
+        self._mappings: list[mmap] = []  # files that pending tokens lie in
         self._threads = dispatch.threads(self.config.threads)
 
     @property
@@ -99,6 +102,7 @@ class Encoder:
             self._begin(cache)
         assert self.layout is not None
         self._pending = cache if self._pending is None else _joined(self._pending, cache)
+        self._mappings = mappings_of(self._pending)
         self._write_until(self._first + self._pending.tokens - self.config.window, last=False)
 
     def close(self) -> None:
@@ -157,6 +161,7 @@ class Encoder:
         assert self._coder is not None and self._writer is not None
         for block in self._coder.code(self._pending, self._first, end, finely=finely):
             self._writer.add(ChunkType.DATA, block.payload(), symbols_crc=block.crc)
+        forget(self._mappings)  # or all of a large file would stay in memory
         rest = end - self._first
         self._pending = (
             self._pending.slice(rest, self._pending.tokens) if rest < self._pending.tokens else None
