@@ -33,10 +33,11 @@ std::uint16_t upper_bits(float value) {
 
 const Kernels* find_kernels(const std::string& isa) {
   if (!cpu_has(isa.c_str())) return nullptr;
-  if (isa == "neon") return neon_kernels();
-  if (isa == "avx2") return avx2_kernels();
-  if (isa == "avx512") return avx512_kernels();
-  return scalar_kernels();
+  const Kernels* const found = isa == "neon"     ? neon_kernels()
+                               : isa == "avx2"   ? avx2_kernels()
+                               : isa == "avx512" ? avx512_kernels()
+                                                 : nullptr;
+  return found ? found : scalar_kernels();  // which a compiler without conversions of halves leaves
 }
 
 const Rounded* find_rounded(const std::string& isa) {
@@ -55,7 +56,7 @@ Product::Product(const std::string& isa, bool may_round, std::size_t depth, std:
 }
 
 void Product::set(std::size_t pair, const float* first, const float* second) {
-  static const std::vector<float> zeros(1 << 16, 0.0f);
+  const std::vector<float> zeros(second ? 0 : parts_ * width_, 0.0f);
   if (!second) second = zeros.data();
   for (std::size_t part = 0; part < parts_; ++part) {
     for (std::size_t b = 0; b < blocks_; ++b) {
