@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from siglum.codecs.kv import coding, exact, fine
+from siglum.codecs.kv import coding, exact, fine, fixed_blocks
 from siglum.codecs.kv.blocks import EXACT, FINE, TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import KVCache, as_float
+from siglum.codecs.kv.fixed_plan import AnyPlan, FixedPart
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
-from siglum.codecs.kv.plan import Plan
 from siglum.codecs.kv.rows import check_finite, floats_of, rows_of
 
 
@@ -33,7 +33,7 @@ class BlockCoder:
     """
 
     layout: Layout
-    plan: Plan | None
+    plan: AnyPlan | None
     sinks: int
     effort: int
     threads: int
@@ -75,9 +75,12 @@ class BlockCoder:
         rest = spans[len(fine_spans) :]  # sinks come first, and a window is all of what is coded
         if not rest:
             return made
+        components = self.plan[group, which]
+        if isinstance(components, FixedPart):
+            parts = [Part(a, b - a, group, which) for a, b in rest]
+            return made + fixed_blocks.encode(components, cache, layout, origin, parts, self.effort)
         first, stop = rest[0][0], rest[-1][1]
         rows = floats_of(cache, layout, group, which, first - origin, stop - origin, origin)
-        components = self.plan[group, which]
         values = components.analyse(rows)
         for a, b in rest:
             part = Part(a, b - a, group, which)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import plan
+from siglum.codecs.kv import fixed_plan, plan
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.layout import (
     BLOCK,
     CODEC_ID,
     CODEC_VERSION,
+    FIXED_KEY,
     LAYOUT_KEY,
     MODEL_KEY,
     Layout,
@@ -134,19 +135,26 @@ class Encoder:
             extra[MODEL_KEY] = cache.model.encode()
         model = b"" if calibration is None else calibration.id
         self.calibration = model.hex() or None
-        quality = None if config.lossless else level
-        header = Header(CODEC_ID, CODEC_VERSION, model, layout.shape, cache.dtype, quality, extra)
-        self._writer = container.Writer(cast(BinaryIO, self._file), header, LIMITS)
-        made = None
+        made: fixed_plan.AnyPlan | None = None
+        tables = None
         if not config.lossless:
             tokens = max(min(layer.tokens for layer in cache.layers) - config.sinks, 0)
 
             def sample(group: int, which: int) -> NDArray[np.float32]:
                 return self._sample(cache, group, which)
 
-            made = plan.plan_of(layout, level, calibration, tokens, sample)
-            self._writer.add(ChunkType.TABLES, plan.pack(made, layout, calibration is not None))
-
+            if config.bits is None:
+                made = plain = plan.plan_of(layout, level, calibration, tokens, sample)
+            else:
+                level, plain = fixed_plan.plan_for(layout, config.bits, calibration, tokens, sample)
+                extra[FIXED_KEY] = size = fixed_plan.size_of(layout, config.bits)
+                made = fixed_plan.allot(plain, size)
+            tables = plan.pack(plain, layout, calibration is not None)
+        quality = None if config.lossless else level
+        header = Header(CODEC_ID, CODEC_VERSION, model, layout.shape, cache.dtype, quality, extra)
+        self._writer = container.Writer(cast(BinaryIO, self._file), header, LIMITS)
+        if tables is not None:
+            self._writer.add(ChunkType.TABLES, tables)
         self._coder = BlockCoder(layout, made, config.sinks, config.effort, self._threads)
 
     def _sample(self, cache: KVCache, group: int, which: int) -> NDArray[np.float32]:
