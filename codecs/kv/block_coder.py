@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from siglum.codecs.kv import coding, exact, fine, fixed_blocks
 from siglum.codecs.kv.blocks import EXACT, FINE, TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import KVCache, as_float
+from siglum.codecs.kv.device import is_on_device
 from siglum.codecs.kv.fixed_plan import AnyPlan, FixedPart
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.rows import check_finite, floats_of, rows_of
@@ -76,8 +77,14 @@ class BlockCoder:
         if not rest:
             return made
         components = self.plan[group, which]
+        parts = [Part(a, b - a, group, which) for a, b in rest]
+        if is_on_device(cache):
+            from siglum.codecs.kv import device_blocks
+
+            found = device_blocks.encode(components, cache, layout, origin, parts, self.effort)
+            if found is not None:
+                return made + found
         if isinstance(components, FixedPart):
-            parts = [Part(a, b - a, group, which) for a, b in rest]
             return made + fixed_blocks.encode(components, cache, layout, origin, parts, self.effort)
         first, stop = rest[0][0], rest[-1][1]
         rows = floats_of(cache, layout, group, which, first - origin, stop - origin, origin)
