@@ -18,6 +18,7 @@ from siglum.codecs.kv.calibration import Calibration, installed_for
 from siglum.codecs.kv.files import read_cache
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.rows import floats_of
+from siglum.codecs.kv.sample import Sample
 from siglum.codecs.kv.scales import LOG_UNIT
 from siglum.errors import require_torch
 
@@ -36,11 +37,7 @@ def vectors_of(path: Path, calibration: Calibration | None, rate: float, level: 
     size = fixed.size_for(rate, layout.token_elements, len(keys))
     if calibration is not None:
         level = fixed.level_for([calibration.transforms[key].scale for key in keys], size)
-
-    def rows(group: int, which: int) -> NDArray[np.float32]:
-        return floats_of(cache, layout, group, which, SINKS, SINKS + plan.SAMPLE, 0)
-
-    parts = fixed.allot(plan.plan_of(layout, level, calibration, cache.tokens - SINKS, rows), size)
+    parts = fixed.allot(plan.plan_of(layout, level, calibration, Sample(cache, layout, SINKS)), size)
     random, out = np.random.default_rng(0), []
     total = sum(len(part.stages) for part in parts.values())
     for (group, which), part in parts.items():

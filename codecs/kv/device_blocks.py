@@ -65,12 +65,8 @@ def encode(
     symbols = found.cpu().numpy()
     if symbols.size and symbols.min() == gpu.BAD:
         return None
-    values, out = symbols.astype(np.float32), []
-    for it in parts:
-        coded = coding.encode(part, values[it.first - first : it.stop - first], effort)
-        assert coded is not None  # all symbols are in range
-        out.append(Block(it, TRANSFORM, *coded))
-    return out
+    coded = coding.encode(part, symbols.astype(np.float32), [it.tokens for it in parts], effort)
+    return [Block(it, TRANSFORM, *one) for it, one in zip(parts, coded, strict=True) if one is not None]
 
 
 def values_of(part: FixedPart, records: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,9 @@ import torch
 
 from siglum.codecs import container
 from siglum.codecs.kv import coding, device_blocks, fixed_blocks
-from siglum.codecs.kv.blocks import FIXED, TRANSFORM, Block, Part, name_of
+from siglum.codecs.kv.blocks import FIXED, TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import from_float, torch_of
-from siglum.codecs.kv.decoding import RUN, Decoder
+from siglum.codecs.kv.decoding import Decoder, Wanted, runs
 from siglum.codecs.kv.device import DeviceArray
 from siglum.codecs.kv.fixed import FixedPart
 from siglum.errors import BitstreamError
@@ -40,56 +40,56 @@ class DeviceDecoder(Decoder):
         super().__init__(file, calibration, partial, limits, threads)
         self.device = torch.device(device)
 
-    def _decoded(self, group: int, which: int, blocks: list[Block], start: int, stop: int) -> Any:
+    def _decoded(self, group: int, which: int, blocks: list[Block], wanted: Wanted) -> Any:
         """A `DeviceArray` (heads, tokens, channels) of each layer of a group."""
-        kind, layers = self.layout.kind(group), len(self.layout.groups[group])
-        first = max(start, kind.start)
-        dim = kind.value_dim if which else kind.key_dim
-        shape = (layers, kind.heads, max(stop - first, 0), dim)
-        out = torch.zeros(shape, dtype=getattr(torch, self.layout.dtype), device=self.device)
-        run: list[tuple[Part, torch.Tensor]] = []
-
-        def flush() -> None:
-            """One product for blocks that follow each other."""
-            if not run:
-                return
-            low = run[0][0].first
-            values = torch.cat([part for _, part in run])[max(first - low, 0) : stop - low]
-            run.clear()
-            low, rope = max(first, low), None if which else kind.rope
-            matrices = device_blocks.matrices_of(self.plan[group, which], dim, rope, self.device)
-            angles = device_blocks.angles_of(rope, self.layout.position + low, len(values), self.device)
-            to = out[:, :, low - first : low - first + len(values)]
-            gpu.synthesise(values, matrices, angles, list(to))
-
-        for block in blocks:
-            part = block.part
-            if run and (run[-1][0].stop != part.first or len(run) == RUN):
-                flush()
+        first, stop = max(wanted.start, self.layout.kind(group).start), wanted.stop
+        shape = layers, heads, _, dim = self._shape(group, which, wanted)
+        kind: torch.dtype = getattr(torch, self.layout.dtype)
+        out = torch.zeros(shape, dtype=kind, device=self.device)
+        for block in (b for b in blocks if b.method not in (TRANSFORM, FIXED)):
             try:
-                if block.method in (TRANSFORM, FIXED):
-                    run.append((part, self._components(block)))
-                    continue
                 rows: Any = self._decode(block)
             except BitstreamError as error:
-                if not self.partial:
-                    raise type(error)(f"{name_of(part, self.layout)}: {error}") from error
-                self.missing.append(name_of(part, self.layout))
+                self._note_damage(block.part, error)
                 continue
-            low = max(part.first, first)
-            rows = rows[low - part.first : stop - part.first]
-            made = rows.reshape(len(rows), layers, kind.heads, dim).transpose(1, 2, 0, 3)
+            low, high = max(block.part.first, first), min(block.part.stop, stop)
+            rows = rows[low - block.part.first : high - block.part.first]
+            made = rows.reshape(len(rows), layers, heads, dim).transpose(1, 2, 0, 3)
             if made.dtype == np.float32 and self.layout.dtype != "float32":
                 made = from_float(made, self.layout.dtype)
-            out[:, :, low - first : low - first + len(rows)] = torch_of(made, self.layout.dtype).to(self.device)
-        flush()
+            out[:, :, low - first : high - first] = torch_of(made, self.layout.dtype).to(self.device)
+        rope = None if which else self.layout.kind(group).rope
+        for run in runs(block for block in blocks if block.method in (TRANSFORM, FIXED)):
+            values, bad = self._components(run)
+            begin = run[0].part.first
+            low, high = max(begin, first), min(run[-1].part.stop, stop)
+            matrices = device_blocks.matrices_of(self.plan[group, which], dim, rope, self.device)
+            angles = device_blocks.angles_of(rope, self.layout.position + low, high - low, self.device)
+            to = out[:, :, low - first : high - first]
+            gpu.synthesise(values[low - begin : high - begin], matrices, angles, list(to))
+            for part in bad:
+                to[:, :, max(part.first - low, 0) : max(part.stop - low, 0)] = 0
         return [DeviceArray(layer) for layer in out]
 
-    def _components(self, block: Block) -> torch.Tensor:
-        """(tokens, count) on the device: symbols, or floats of a fixed rate."""
-        components = self.plan[block.part.group, block.part.which]
+    def _components(self, run: list[Block]) -> tuple[torch.Tensor, list[Part]]:
+        """(tokens, count) on the device: symbols, or floats of a fixed rate; and what is damaged."""
+        components = self.plan[run[0].part.group, run[0].part.which]
+        bad = []
         if isinstance(components, FixedPart):
-            records = np.array(fixed_blocks.records_of(components, block))
-            return device_blocks.values_of(components, torch.from_numpy(records).to(self.device))
-        symbols = coding.decode(components, block.body, block.crc, block.part.tokens)
-        return torch.from_numpy(symbols).to(self.device)
+            records = np.zeros((sum(block.part.tokens for block in run), components.record), np.uint8)
+            for block in run:
+                place = block.part.first - run[0].part.first
+                try:
+                    found = fixed_blocks.records_of(components, block)
+                except BitstreamError as error:
+                    self._note_damage(block.part, error)
+                    bad.append(block.part)
+                    continue
+                records[place : place + block.part.tokens] = found
+            return device_blocks.values_of(components, torch.from_numpy(records).to(self.device)), bad
+        symbols, errors = coding.decode(components, run)
+        for block, error in zip(run, errors, strict=True):
+            if error is not None:
+                self._note_damage(block.part, error)
+                bad.append(block.part)
+        return torch.from_numpy(symbols).to(self.device), bad

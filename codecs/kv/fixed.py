@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.kv.coding import MOST_ROUNDED_LEVEL, Components, Floats
+from siglum.codecs.kv.coding import MOST_ROUNDED_LEVEL, Analyser, Components, Floats
 from siglum.codecs.kv.fixed_books import SIZE, STAGES, books, packed, worth
 from siglum.codecs.kv.scales import (
     LOG_UNIT,
@@ -101,6 +101,19 @@ class FixedPart:
     @cached_property
     def _synthesis(self) -> FloatNetwork:
         return _product(*self.synthesis_matrix, may_round=True)
+
+    def analyser(self, dim: int) -> Analyser:
+        """From samples of heads of `dim` channels to components, which `padded` takes."""
+        part = self.components
+        shift = np.zeros(len(self.chosen)) if part.shift is None else part.shift[self.chosen] * (part.step / 2)
+        may_round = part.level <= MOST_ROUNDED_LEVEL
+        return Analyser(part.transform, dim, 1.0, self.chosen, shift.astype(np.float32), may_round)
+
+    def padded(self, components: Floats) -> Floats:
+        """Components (n, components) in their deviations (n, count)."""
+        out = np.zeros((len(components), self.count), np.float32)
+        np.divide(components, self.deviation, out=out[:, : len(self.chosen)])
+        return out
 
     def analyse(self, rows: Floats) -> Floats:
         """Tokens (n, width) to components in their deviations (n, count)."""

@@ -12,7 +12,7 @@ from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.coding import Components
 from siglum.codecs.kv.fixed import Bytes, FixedPart
 from siglum.codecs.kv.layout import Layout
-from siglum.codecs.kv.rows import floats_of
+from siglum.codecs.kv.rows import components_of
 from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated
 from siglum.kernels.checksum import crc32c
 
@@ -30,8 +30,11 @@ def encode(
         As in `KVConfig`.
     """
     first, stop = parts[0].first, parts[-1].stop
-    rows = floats_of(cache, layout, parts[0].group, parts[0].which, first - origin, stop - origin, origin)
-    return blocks_of(part.encode(part.analyse(rows), effort), parts)
+    group, which = parts[0].group, parts[0].which
+    kind = layout.kind(group)
+    analyser = part.analyser(kind.value_dim if which else kind.key_dim)
+    found = components_of(cache, layout, group, which, first - origin, stop - origin, origin, analyser)
+    return blocks_of(part.encode(part.padded(found), effort), parts)
 
 
 def blocks_of(records: Bytes, parts: Sequence[Part]) -> list[Block]:

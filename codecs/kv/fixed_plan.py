@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from siglum.codecs.container import Header
 from siglum.codecs.kv import plan
@@ -12,6 +11,7 @@ from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.coding import Components
 from siglum.codecs.kv.fixed import FixedPart, allot, level_for, size_for
 from siglum.codecs.kv.layout import FIXED_KEY, KEYS, VALUES, Layout
+from siglum.codecs.kv.sample import Sample
 from siglum.codecs.kv.settings import MAX_LEVEL
 from siglum.errors import MalformedHeader
 
@@ -35,18 +35,18 @@ def size_of(layout: Layout, bits: float) -> int:
 
 
 def plan_for(
-    layout: Layout, bits: float, calibration: Calibration | None, *sample: Any
+    layout: Layout, bits: float, calibration: Calibration | None, sample: Sample
 ) -> tuple[int, plan.Plan]:
-    """The level and the components of a cache at a rate; `sample` as of `siglum.codecs.kv.plan.plan_of`."""
+    """The level and the components of a cache at a rate, of which there is a sample."""
     size = size_of(layout, bits)
     if calibration is not None:
         keys = [(group, which) for group in range(len(layout.groups)) for which in (KEYS, VALUES)]
         level = level_for([calibration.transforms[key].scale for key in keys], size)
     else:
         guess = min(int(FIRST_LEVEL + LEVELS_A_BIT * bits), MAX_LEVEL)
-        first = plan.plan_of(layout, guess, None, *sample)
+        first = plan.plan_of(layout, guess, None, sample)
         level = level_for([part.scale for part in first.values()], size)
-    return level, plan.plan_of(layout, level, calibration, *sample)
+    return level, plan.plan_of(layout, level, calibration, sample)
 
 
 def restored(found: plan.Plan, header: Header) -> AnyPlan:
