@@ -169,7 +169,9 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
     def decode(data: bytes) -> KVCache:
         return decompress(data, calibration=given, threads=threads)
 
-    dials: tuple[Dial, ...] = (None,) if name == "kv-lossless" else QUALITIES if turned == "quality" else RATES
+    dials: tuple[Dial, ...] = (
+        (None,) if name == "kv-lossless" else QUALITIES if turned == "quality" else RATES
+    )
     return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings, given)
 
 

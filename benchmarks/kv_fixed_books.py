@@ -61,7 +61,9 @@ def fit(x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
 
     size, stages = fixed_books.SIZE, fixed_books.STAGES
     quantizer: Any = quantizers.get("residual", dim=size, stages=stages, codewords=fixed_books.CODEWORDS)
-    quantizer.fit(torch.from_numpy(x), beam=BEAM, iterations=ITERATIONS, rounds=0)  # prefixes must be good, too
+    quantizer.fit(
+        torch.from_numpy(x), beam=BEAM, iterations=ITERATIONS, rounds=0
+    )  # prefixes must be good, too
     made = np.stack([table.values for table in quantizer.export().tables])
     unit = (np.abs(made).max(axis=(1, 2)) / 127).astype(np.float32)
     words = np.rint(made / unit[:, None, None]).astype(np.int8)

@@ -166,7 +166,12 @@ def decompress(
 
 
 def _decoder(
-    file: BinaryIO, calibration: Any, partial: bool, limits: container.Limits | None, threads: int | None, device: Any
+    file: BinaryIO,
+    calibration: Any,
+    partial: bool,
+    limits: container.Limits | None,
+    threads: int | None,
+    device: Any,
 ) -> Decoder:
     if device is None or str(device) == "cpu":
         return Decoder(file, calibration, partial, limits, threads)

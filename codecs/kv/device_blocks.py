@@ -114,7 +114,11 @@ def matrices_of(part: AnyPart, channels: int, rope: Rope | None, device: Any) ->
             mean = part.transform.mean
             analysis = part.transform.analysis[:, part.coded] / np.float32(part.step)
             synthesis = part.transform.synthesis[part.coded] * np.float32(part.step)
-            half = np.zeros(part.count, np.float32) if part.shift is None else part.shift[part.coded] / np.float32(2)
+            half = (
+                np.zeros(part.count, np.float32)
+                if part.shift is None
+                else part.shift[part.coded] / np.float32(2)
+            )
             offset, bias = (-half).astype(np.float32), (mean + half @ synthesis).astype(np.float32)
         turned = (0, False) if rope is None else (rope.dim, rope.layout == "interleaved")
         pairs = gpu.Pairs.of(channels, *turned)

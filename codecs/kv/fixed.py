@@ -30,8 +30,17 @@ from siglum.kernels import nearest
 from siglum.kernels.float_network import FloatNetwork, Pointwise
 
 MIDDLE = 128  # the byte of a token whose gain is one
-BEAMS = {4: 2, 5: 4, 6: 4, 7: 8, 8: 8, 9: 16}  # partial solutions of the search by effort; below 4 there is one
-STEP_OF_WORTH = 171  # units: the step whose noise is that which the last byte to be given would have taken off
+BEAMS = {
+    4: 2,
+    5: 4,
+    6: 4,
+    7: 8,
+    8: 8,
+    9: 16,
+}  # partial solutions of the search by effort; below 4 there is one
+STEP_OF_WORTH = (
+    171  # units: the step whose noise is that which the last byte to be given would have taken off
+)
 
 Bytes = NDArray[np.uint8]
 
@@ -105,7 +114,9 @@ class FixedPart:
     def analyser(self, dim: int) -> Analyser:
         """From samples of heads of `dim` channels to components, which `padded` takes."""
         part = self.components
-        shift = np.zeros(len(self.chosen)) if part.shift is None else part.shift[self.chosen] * (part.step / 2)
+        shift = (
+            np.zeros(len(self.chosen)) if part.shift is None else part.shift[self.chosen] * (part.step / 2)
+        )
         may_round = part.level <= MOST_ROUNDED_LEVEL
         return Analyser(part.transform, dim, 1.0, self.chosen, shift.astype(np.float32), may_round)
 
@@ -187,7 +198,9 @@ def allot(plan: Mapping[tuple[int, int], Components], size: int) -> dict[tuple[i
         If there are fewer than one for each group and half.
     """
     if size < len(plan):
-        raise MalformedHeader(f"{size} bytes a token are fewer than {len(plan)}, one for each group's keys and values")
+        raise MalformedHeader(
+            f"{size} bytes a token are fewer than {len(plan)}, one for each group's keys and values"
+        )
     value, owner = _worths([part.scale for part in plan.values()])
     given = np.sort(_best(value, size - len(plan)))
     out = {}

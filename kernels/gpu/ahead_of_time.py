@@ -148,9 +148,18 @@ def compile_kv(capability: int) -> Iterator[Compiled]:
     for samples in ("fp16", "bf16", "fp32"):
         types = {**_KV_TYPES, "samples": "*" + samples}
         for out, quantise in (("*i16", True), ("*fp32", False)):
-            kinds, name = types | {"out": out, "values": out}, f"{samples} {'symbols' if quantise else 'floats'}"
+            kinds, name = (
+                types | {"out": out, "values": out},
+                f"{samples} {'symbols' if quantise else 'floats'}",
+            )
             yield _compile(
-                f"analyse {name}", kv_kernels.analyse_kernel, kinds, {"QUANTISE": quantise}, warps, capability, True
+                f"analyse {name}",
+                kv_kernels.analyse_kernel,
+                kinds,
+                {"QUANTISE": quantise},
+                warps,
+                capability,
+                True,
             )
             limit = {"LIMIT": 65504 if samples == "fp16" else 0}
             yield _compile(

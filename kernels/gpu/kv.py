@@ -45,7 +45,7 @@ class Pairs:
 
     @classmethod
     def of(cls, channels: int, turned: int = 0, interleaved: bool = False) -> Pairs:
-        """Of a head whose first `turned` channels are turned: 2i with 2i + 1 if interleaved, else i with i + turned / 2."""
+        """Of a head whose first `turned` channels turn: 2i with 2i + 1 if interleaved, else i with i + turned / 2."""
         half = np.arange(turned // 2)
         rest = np.arange(turned, channels, 2)
         first = np.concatenate([2 * half if interleaved else half, rest])
@@ -188,7 +188,9 @@ def _places(
     shape, strides = (*base.shape[:2], matrices.channels), base.stride()
     for part in parts:
         if part.dtype not in _LIMITS or part.device != matrices.device or part.dtype != base.dtype:
-            raise ValueError(f"a layer is {part.dtype} on {part.device}, the transform is on {matrices.device}")
+            raise ValueError(
+                f"a layer is {part.dtype} on {part.device}, the transform is on {matrices.device}"
+            )
         if tuple(part.shape) != shape or part.stride() != strides:
             raise ValueError(f"a layer has the shape {tuple(part.shape)}, not {shape}, or other strides")
     if len(parts) * base.shape[0] != matrices.heads:

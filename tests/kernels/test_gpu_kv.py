@@ -44,7 +44,9 @@ CASES = [
 def test_both_ways(rope, layers, heads, channels, tokens, count, dtype):
     rng = np.random.default_rng(0)
     width = layers * heads * channels
-    wholes = [torch.from_numpy(rng.standard_normal((heads, tokens + 4, channels))).to(dtype) for _ in range(layers)]
+    wholes = [
+        torch.from_numpy(rng.standard_normal((heads, tokens + 4, channels))).to(dtype) for _ in range(layers)
+    ]
     parts = [whole[:, 2 : tokens + 2] for whole in wholes]
     analysis = (3 * rng.standard_normal((width, count))).astype(np.float32)
     synthesis = rng.standard_normal((count, width)).astype(np.float32)

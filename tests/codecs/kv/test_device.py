@@ -1,4 +1,4 @@
-"""Caches on a device, with the GPU's kernels in Triton's interpreter: streams and caches are the CPU's but for rounding."""
+"""Caches on a device, with the GPU's kernels in Triton's interpreter: the CPU's but for rounding."""
 
 from __future__ import annotations
 

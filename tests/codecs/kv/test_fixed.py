@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ def payloads(data: bytes) -> dict[tuple[int, int], set[int]]:
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_every_block_has_the_size_that_was_asked_for(make, calibration: Calibration, calibrated: bool) -> None:
+def test_every_block_has_the_size_that_was_asked_for(
+    make, calibration: Calibration, calibrated: bool
+) -> None:
     cache = make(400)
     for bits in (1.0, 2.0, 3.5):
         data = kv.compress(cache, bits=bits, calibration=calibration if calibrated else None)
@@ -77,7 +80,7 @@ def test_more_bits_are_less_error(make, calibration: Calibration) -> None:
     for bits in (0.5, 1.0, 2.0, 4.0):
         data = kv.compress(cache, bits=bits, calibration=calibration)
         found.append(error_of(cache, kv.decompress(data, calibration=calibration)))
-    assert all(b < a for a, b in zip(found, found[1:], strict=False))
+    assert all(b < a for a, b in pairwise(found))
     errors_of_effort = [
         error_of(
             cache,
@@ -122,7 +125,9 @@ def test_one_wild_token_has_no_size_of_its_own(make, calibration: Calibration) -
     back = kv.decompress(data, calibration=calibration)
     plain = make(200).slice(0, 90)
     assert error_of(plain, back.slice(0, 90)) < 0.1
-    wild = as_float(back.layers[1].keys[:, 100], "float16") / as_float(cache.layers[1].keys[:, 100], "float16")
+    wild = as_float(back.layers[1].keys[:, 100], "float16") / as_float(
+        cache.layers[1].keys[:, 100], "float16"
+    )
     assert 0.3 < float(np.median(wild)) < 1.5
 
 
@@ -158,7 +163,9 @@ def test_bytes_go_to_the_strongest(ranks: list[int], size: int, seed: int) -> No
         if part.count:
             left = np.square(part.decode(records) - values).sum()
             assert left < np.square(values).sum()
-        rows = part.synthesise(part.analyse(random.standard_normal((3, len(part.components.transform.mean))).astype(np.float32)))
+        rows = part.synthesise(
+            part.analyse(random.standard_normal((3, len(part.components.transform.mean))).astype(np.float32))
+        )
         assert np.isfinite(rows).all()
 
 
@@ -215,7 +222,9 @@ def test_headers_that_cannot_be(make) -> None:
     header, chunks = reader.header, list(reader.chunks())
     for size in (0, 1, 3, 10**6, b"\x01"):
         extra = {**header.extra, FIXED_KEY: size}
-        bad = Header(header.codec, header.codec_version, b"", header.shape, header.dtype, header.quality, extra)
+        bad = Header(
+            header.codec, header.codec_version, b"", header.shape, header.dtype, header.quality, extra
+        )
         with pytest.raises(errors.MalformedHeader):
             kv.decompress(write(bad, chunks))
     extra = {key: value for key, value in header.extra.items() if key != FIXED_KEY}
