@@ -72,8 +72,8 @@ def test_streams_and_caches_are_the_cpu_s(make, calibration, mode, dtype) -> Non
     part = read(plain, calibration=calibration, start=20, stop=75, layers=[2, 1])
     expected = kv.decompress(plain, calibration=calibration, start=20, stop=75, layers=[2, 1])
     close(part, expected, 0.005)
-    again = kv.compress(part, **settings)
-    assert kv.decompress(again, calibration=calibration).tokens == 55
+    again = kv.compress(part, **{**settings, "calibration": None})
+    assert kv.decompress(again).tokens == 55
 
 
 def test_symbols_differ_by_ties_only(make, calibration) -> None:
