@@ -14,12 +14,11 @@ from siglum.codecs.kv.blocks import TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.coding import Components
 from siglum.codecs.kv.device import DeviceArray
-from siglum.codecs.kv.fixed import FixedPart, gain_values, gains_of
+from siglum.codecs.kv.fixed import FixedPart, gain_values
 from siglum.codecs.kv.fixed_books import SIZE, books
 from siglum.codecs.kv.layout import Layout
 from siglum.codecs.kv.rope import Rope
 from siglum.kernels.gpu import kv as gpu
-from siglum.kernels.gpu import nearest
 
 AnyPart = Components | FixedPart
 
@@ -34,7 +33,7 @@ def encode(
     cache
         Of `DeviceArray`; its token 0 is number `origin` in the file.
     effort
-        As in `KVConfig`; at a fixed rate the search is greedy.
+        As in `KVConfig`.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def encode(
     if fixed:
         if not bool(torch.isfinite(found).all()):
             return None
-        return fixed_blocks.blocks_of(_records(part, found).cpu().numpy(), parts)
+        return fixed_blocks.blocks_of(part.encode(found.cpu().numpy(), effort), parts)
     symbols = found.cpu().numpy()
     if symbols.size and symbols.min() == gpu.BAD:
         return None
@@ -81,25 +80,6 @@ def values_of(part: FixedPart, records: torch.Tensor) -> torch.Tensor:
         out[:, first * SIZE : stop * SIZE] = values.reshape(len(records), -1)
     gains = torch.from_numpy(gain_values(np.arange(256, dtype=np.uint8))).to(records.device)
     return out * gains[records[:, 0].long()][:, None]
-
-
-def _records(part: FixedPart, values: torch.Tensor) -> torch.Tensor:
-    """Records (tokens, record) of components, by a greedy search, as `FixedPart.encode` of little effort."""
-    out = torch.empty((len(values), part.record), dtype=torch.uint8, device=values.device)
-    if not part.count:
-        out[:] = torch.from_numpy(gains_of(np.zeros((1, 0), np.float32))).to(values.device)
-        return out
-    power = values.double().square().mean(1).clamp(min=1e-30)
-    table = (power.log() / (2 * coding.UNITS_A_TABLE * coding.LOG_UNIT)).round() + 128
-    out[:, 0] = table.clamp(0, 255).to(torch.uint8)
-    gains = torch.from_numpy(gain_values(np.arange(256, dtype=np.uint8))).to(values.device)
-    scaled = values / gains[out[:, 0].long()][:, None]
-    known = _books(values.device)
-    for first, stop, stages, place in part.runs():
-        vectors = scaled[:, first * SIZE : stop * SIZE].reshape(-1, SIZE).contiguous()
-        codes = nearest.residual(vectors, list(known[:stages]))
-        out[:, place : place + (stop - first) * stages] = codes.reshape(len(values), -1).to(torch.uint8)
-    return out
 
 
 def matrices_of(part: AnyPart, channels: int, rope: Rope | None, device: Any) -> gpu.Matrices:
