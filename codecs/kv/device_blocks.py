@@ -55,9 +55,8 @@ def encode(
     rope = None if which else kind.rope
     matrices = matrices_of(part, kind.value_dim if which else kind.key_dim, rope, device)
     angles = angles_of(rope, layout.position + first, stop - first, device)
-    fixed = isinstance(part, FixedPart)
-    found = gpu.analyse(tensors, matrices, angles, quantise=not fixed)
-    if fixed:
+    found = gpu.analyse(tensors, matrices, angles, quantise=not isinstance(part, FixedPart))
+    if isinstance(part, FixedPart):
         if not bool(torch.isfinite(found).all()):
             return None
         return fixed_blocks.blocks_of(part.encode(found.cpu().numpy(), effort), parts)

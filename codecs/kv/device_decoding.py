@@ -88,8 +88,8 @@ class DeviceDecoder(Decoder):
                 records[place : place + block.part.tokens] = found
             return device_blocks.values_of(components, torch.from_numpy(records).to(self.device)), bad
         symbols, errors = coding.decode(components, run)
-        for block, error in zip(run, errors, strict=True):
-            if error is not None:
-                self._note_damage(block.part, error)
+        for block, damage in zip(run, errors, strict=True):
+            if damage is not None:
+                self._note_damage(block.part, damage)
                 bad.append(block.part)
         return torch.from_numpy(symbols).to(self.device), bad
