@@ -1,0 +1,175 @@
+"""One tile of latents through the cascade: which codebook codes which vectors, layer by layer and lane by lane.
+
+A layer is coded lane by lane, and a lane depends on its own earlier layers only, so that a lost chunk spoils no
+more than what follows in its lane.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siglum.codecs.image_vq import blocks
+from siglum.codecs.image_vq.blocks import Layer
+from siglum.codecs.image_vq.books import Book
+from siglum.codecs.image_vq.constants import (
+    COARSE,
+    COARSE_STEP,
+    COARSE_TABLES,
+    DIMENSION,
+    GRID,
+    REFINED,
+    SKIPPED,
+)
+from siglum.codecs.image_vq.weights import VqWeights
+from siglum.entropy import rans
+from siglum.entropy.gaussian import gaussian_tables
+from siglum.entropy.models import Step, TableStep
+from siglum.errors import ChecksumMismatch, MalformedHeader
+from siglum.kernels.checksum import crc32c
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+COARSE_UNIT = round(COARSE_STEP / GRID)  # grid steps of one step of the coarse lattice
+MAX_COARSE = 2**14  # of an integer of the coarse stage, in a file
+
+
+def combine(first: int, second: int) -> int:
+    """One checksum of a chunk from those of its layers."""
+    return crc32c(second.to_bytes(4, "little"), first)
+
+
+class Tile:
+    """The state of a tile while it is coded or decoded.
+
+    Parameters
+    ----------
+    weights
+        The model.
+    index
+        (rows, columns, latent) uint8 tables that the hyperprior predicts.
+    lanes
+        How many lanes the blocks are dealt to.
+    """
+
+    def __init__(self, weights: VqWeights, index: NDArray[np.uint8], lanes: int) -> None:
+        self.weights = weights
+        self.shape = index.shape[:2]
+        self.lanes = lanes
+        vectors = blocks.split(index, weights.order)
+        self.channels = vectors.shape[1]
+        self._kinds = blocks.kinds_of(vectors)
+        self._index = vectors.reshape(-1, DIMENSION)
+        self._blocks = [
+            np.flatnonzero(blocks.lanes_of(*self.shape, lanes) == lane).astype(np.int32) for lane in range(lanes)
+        ]
+        self._spent = np.zeros((len(self._index), DIMENSION), np.int32)
+        self._done = np.zeros(len(self._index), np.bool_)
+        self._worth = weights.worth[weights.order]
+
+    def _members(self, layer: Layer, lane: int, kind: int) -> NDArray[np.intp]:
+        """Numbers of a layer's vectors of one class in a lane: block by block, then by importance."""
+        _, low, high = layer
+        own = self._blocks[lane]
+        block, channel = np.nonzero(self._kinds[own, low:high] == kind)
+        return own[block] * self.channels + channel + low
+
+    def _coarse_tables(self, where: NDArray[np.intp]) -> NDArray[np.uint8]:
+        index = self._index[where]
+        return np.where(index > COARSE_TABLES, index - COARSE_TABLES, 0).astype(np.uint8)
+
+    def encode(self, layer: Layer, lane: int, x: Floats, threads: int) -> tuple[list[Step], int]:
+        """Choose the symbols of a layer's lane.
+
+        Parameters
+        ----------
+        x
+            (vectors, 4) residuals of the hyperprior's means, as `vectors` orders them.
+
+        Returns
+        -------
+        The steps of the coder, and the CRC32C of the symbols.
+        """
+        if layer[0] == COARSE:
+            where = self._members(layer, lane, REFINED)
+            if not where.size:
+                return [], 0
+            integers = np.clip(np.rint(x[where] / COARSE_STEP), -MAX_COARSE, MAX_COARSE).astype(np.int32)
+            step = TableStep(integers, gaussian_tables(), self._coarse_tables(where))
+            self._add(where, integers * COARSE_UNIT)
+            return [step], crc32c(integers.astype("<i4").data.cast("B"))
+        steps: list[Step] = []
+        checksum = 0
+        for kind, book in enumerate(self.weights.books):
+            where = self._members(layer, lane, kind)
+            if not where.size:
+                continue
+            spent, index = self._spent[where], self._index[where]
+            rest = x[where] - spent.astype(np.float32) * np.float32(GRID)
+            codes = book.search(rest, spent, index, self._worth[where % self.channels], threads)
+            steps += book.model.steps(codes, book.context(spent, index))
+            self._add(where, book.steps[codes])
+            checksum = crc32c(codes.astype(np.uint8).data, checksum)
+        return steps, checksum
+
+    def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int) -> None:
+        """Take up a chunk: some layers of a lane.
+
+        Raises
+        ------
+        BitstreamError
+            If the payload is damaged, or decodes to symbols of another checksum.
+        """
+        decoder = rans.Decoder(payload)
+        checksum = 0
+        for layer in layers:
+            checksum = combine(checksum, self._decode_layer(decoder, layer, lane))
+        decoder.finish()
+        if checksum != symbols_crc:
+            raise ChecksumMismatch("the decoded codewords do not have the checksum that the file gives")
+
+    def _decode_layer(self, decoder: rans.Decoder, layer: Layer, lane: int) -> int:
+        if layer[0] == COARSE:
+            where = self._members(layer, lane, REFINED)
+            if not where.size:
+                return 0
+            integers = decoder.decode(gaussian_tables(), self._coarse_tables(where))
+            if max(int(integers.max()), -int(integers.min())) > MAX_COARSE:
+                raise MalformedHeader("a latent is out of range: the file is damaged")
+            self._add(where, integers * COARSE_UNIT)
+            return crc32c(integers.astype("<i4").data.cast("B"))
+        checksum = 0
+        for kind, book in enumerate(self.weights.books):
+            where = self._members(layer, lane, kind)
+            if where.size:
+                context = book.context(self._spent[where], self._index[where])
+                codes = book.model.pull(decoder, len(where), context)
+                self._add(where, book.steps[codes])
+                checksum = crc32c(codes.astype(np.uint8).data, checksum)
+        return checksum
+
+    def _add(self, where: NDArray[np.intp], steps: Integers) -> None:
+        self._spent[where] += steps
+        self._done[where] = True
+
+    def vectors(self, residual: Floats) -> Floats:
+        """(rows, columns, latent) as the vectors that `encode` takes."""
+        return blocks.split(residual, self.weights.order).reshape(-1, DIMENSION)
+
+    def residual(self) -> Floats:
+        """What has been coded so far, (rows, columns, latent) float32 in steps."""
+        values = self._spent.astype(np.float32) * np.float32(GRID)
+        return blocks.join(values.reshape(-1, self.channels, DIMENSION), self.weights.order, *self.shape)
+
+    def concealed(self, lost: list[int]) -> Floats:
+        """As `residual`, with vectors of lost lanes of which nothing came filled in from the blocks around them."""
+        missing = np.zeros(self._kinds.shape, np.bool_)
+        for lane in lost:
+            missing[self._blocks[lane]] = True
+        done = self._done.reshape(self._kinds.shape)
+        missing &= (self._kinds != SKIPPED) & ~done
+        values = (self._spent.astype(np.float32) * np.float32(GRID)).reshape(*self._kinds.shape, DIMENSION)
+        means = blocks.neighbour_mean(values.mean(axis=-1), done, *self.shape)
+        guess = means * self.weights.conceal[self.weights.order]
+        values += np.where(missing, guess, 0)[..., None]
+        return blocks.join(values, self.weights.order, *self.shape)

@@ -1,0 +1,83 @@
+"""From trained codebooks and networks to the weights that ship."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from siglum.codecs import models
+from siglum.codecs.image_vq import books as runtime
+from siglum.codecs.image_vq import learn
+from siglum.codecs.image_vq.constants import GRID, SCALES
+from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, PRIOR, WORTH, Config
+from siglum.entropy.codebook_fit import ENERGY_BITS, scale_numbers
+
+RANGES = (8, 24, 56, 104)  # ends of the ranges of channels of the fine stage, the last is all of them
+_TAKEN = ("model.", "encoder.model.", "prior.")  # tensors of an image model that this codec uses as they are
+
+
+@torch.no_grad()
+def to_integers(model: learn.Codebooks) -> list[runtime.Book]:
+    """The codebooks with codewords on the grid, weights in 2**-12 bit, and numbers of deviations."""
+    found = []
+    for kind, book in enumerate(model.books):
+        assert isinstance(book, learn.Book)
+        ratio = runtime.ratio_of(kind)
+        step = ratio * GRID
+        points = np.rint(book.words.double().numpy() / step).astype(np.int16)
+        logs = book.log_weight.double().numpy() / np.log(2.0)
+        bias = np.rint((logs - logs.max()) * 2**ENERGY_BITS).clip(-(2**20), 2**20).astype(np.int32)
+        numbers = scale_numbers(np.exp(book.log_deviation.double().numpy()) / step)
+        assert numbers.shape == (SCALES,)
+        found.append(runtime.Book(points, bias, numbers, ratio))
+    return found
+
+
+def collect(
+    image_tensors: Mapping[str, NDArray[Any]],
+    books: list[runtime.Book],
+    order: NDArray[np.integer[Any]],
+    conceal: NDArray[np.floating[Any]],
+    worth: NDArray[np.floating[Any]],
+) -> dict[str, NDArray[Any]]:
+    """All tensors of a model by name.
+
+    Parameters
+    ----------
+    image_tensors
+        An image model's, with the synthesis that is to ship.
+    books
+        Codebook of each class.
+    order, conceal, worth
+        (latent,) each, see `weights.VqWeights`.
+    """
+    config = json.loads(image_tensors["config"].tobytes())
+    latent = config["preset"]["latent"]
+    ranges = [end for end in RANGES if end < latent] + [latent]
+    tensors = {name: array for name, array in image_tensors.items() if name.startswith(_TAKEN)}
+    tensors |= {BOOKS + name: array for name, array in runtime.to_tensors(books).items()}
+    own = Config(config["preset"], config["network"], ranges)
+    tensors[CONFIG] = np.frombuffer(msgspec.json.encode(own), np.uint8).copy()
+    tensors["order"] = np.asarray(order, np.int32)
+    tensors["conceal"] = np.asarray(conceal, np.float32)
+    tensors[WORTH] = np.asarray(worth, np.float32)
+    assert any(name.startswith(PRIOR) for name in tensors)
+    return tensors
+
+
+def save(tensors: Mapping[str, NDArray[Any]], path: Path, card: Mapping[str, Any]) -> bytes:
+    """Write weights and their card; returns the id."""
+    from safetensors.numpy import save_file
+
+    identifier = models.model_id(tensors)
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    text = json.dumps({**card, "codec": CODEC, "id": identifier.hex()}, indent=1, ensure_ascii=False)
+    path.with_suffix(".json").write_text(text + "\n")
+    return identifier
