@@ -48,7 +48,7 @@ def join(vectors: NDArray[T], order: NDArray[np.intp], rows: int, columns: int) 
 
 def kinds_of(index: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The class of each vector, from its table indices (..., 4): 0..SKIPPED."""
-    bounds = np.array([least for least, _ in reversed(CLASSES)])
+    bounds = np.array(CLASSES[::-1])
     return (SKIPPED - np.searchsorted(bounds, index.max(axis=-1), side="right")).astype(np.uint8)
 
 

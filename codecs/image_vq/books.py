@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from siglum.codecs.image_vq.constants import DIMENSION, GRID, REFINED, REFINING, SCALES, SKIPPED
 from siglum.entropy.codebook import CodebookGaussian
-from siglum.entropy.codebook_fit import ENERGY_BITS, UNIT
+from siglum.entropy.codebook_fit import ENERGY_BITS, UNIT, cell_count
 from siglum.kernels import nearest
 
 Floats = NDArray[np.float32]
@@ -25,7 +25,8 @@ class Book:
     Parameters
     ----------
     points
-        (K, 4) int16 codewords in units of `ratio` grid steps; K is 2 to 256.
+        (K, 4) int16 codewords in units of `ratio` grid steps; K is a power of two, 2 to 65536. Above 256 they
+        stand cell by cell (`CodebookGaussian`), in cells of equal size.
     bias
         (K,) int32 logarithms of their weights, in units of 2**-12 bit.
     numbers
@@ -49,27 +50,29 @@ class Book:
         ):
             if array.dtype != kind or array.shape != shape:
                 raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {kind.__name__} {shape}")
-        if not 2 <= len(points) <= 256 or int(numbers.max()) >= SCALES or int(np.abs(bias).max()) > 2**20:
-            raise ValueError("a codebook has 2 to 256 words, and scales and weights in range")
+        count = len(points)
+        if count < 2 or count & (count - 1) or int(numbers.max()) >= SCALES or int(np.abs(bias).max()) > 2**20:
+            raise ValueError("a codebook has a power of two of words, and scales and weights in range")
         self.points, self.bias, self.numbers, self.ratio = points, bias, numbers, ratio
         self.steps = points.astype(np.int32) * ratio
         """(K, 4) int32: codewords in grid steps."""
 
     @cached_property
     def _model(self) -> CodebookGaussian:
-        one = np.zeros((1, DIMENSION))
+        words, cells = len(self.points), cell_count(len(self.points))
         tensors = {
-            "order": np.arange(len(self.points)),
+            "order": np.arange(words),
             "points": self.points,
             "bias": self.bias,
-            "counts": np.array([len(self.points)]),
-            "centres": one,
-            "centre_bias": np.zeros(1),
+            "counts": np.full(cells, words // cells),
+            "rotation": np.eye(DIMENSION),
+            # The rest is for models that do not sum all cells, and for coding without a context.
+            "centres": np.zeros((cells, DIMENSION)),
+            "centre_bias": np.zeros(cells),
             "centre_rates": np.ones((DIMENSION, SCALES)),
             "norms": np.zeros((DIMENSION, SCALES)),
-            "mean": one[0],
-            "scale": one[0],
-            "rotation": np.eye(DIMENSION),
+            "mean": np.zeros(DIMENSION),
+            "scale": np.zeros(DIMENSION),
         }
         return CodebookGaussian({"refine": -1, "step": self.ratio * GRID}, tensors)
 
@@ -81,22 +84,18 @@ class Book:
         return nearest.Packed(features, bias.astype(np.float32))
 
     @cached_property
-    def _precision(self) -> Floats:
+    def precision(self) -> Floats:
         """(64,): bits of one squared step of distance from the mean, for each table index."""
         deviation = UNIT * 2.0 ** (self.numbers / 8.0) * self.ratio * GRID
         return (0.5 / np.log(2.0) / deviation**2).astype(np.float32)
 
-    def search(
-        self, rest: Floats, spent: Integers, index: NDArray[np.uint8], worth: Floats, threads: int
-    ) -> Integers:
-        """The codewords of least ``bits + worth * |rest - word|**2``.
+    def search(self, x: Floats, index: NDArray[np.uint8], worth: Floats, threads: int) -> Integers:
+        """The codewords of least ``bits + worth * |x - word|**2``, for vectors whose mean is zero.
 
         Parameters
         ----------
-        rest
-            (N, 4) what is left to code, in steps of the latents.
-        spent
-            (N, 4) what the coarse stage has coded, in grid steps.
+        x
+            (N, 4) in steps of the latents.
         index
             (N, 4) tables of the hyperprior.
         worth
@@ -106,13 +105,11 @@ class Book:
         -------
         (N,) int32.
         """
-        precision = self._precision[index]
-        mean = spent.astype(np.float32) * np.float32(-GRID)
         # -cost / 2 is linear in a codeword and its squares, which is what the search computes.
-        x = np.empty((len(rest), 2 * DIMENSION), np.float32)
-        x[:, :DIMENSION] = worth[:, None] * rest + precision * mean
-        x[:, DIMENSION:] = -0.5 * (worth[:, None] + precision)
-        return nearest.search(x, self._packed, threads=threads)
+        features = np.empty((len(x), 2 * DIMENSION), np.float32)
+        features[:, :DIMENSION] = worth[:, None] * x
+        features[:, DIMENSION:] = -0.5 * (worth[:, None] + self.precision[index])
+        return nearest.search(features, self._packed, threads=threads)
 
     def context(self, spent: Integers, index: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """What the Gaussian takes: means on the grid of the codebook, and numbers of deviations."""

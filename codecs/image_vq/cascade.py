@@ -9,15 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.image_vq import blocks
+from siglum.codecs.image_vq import blocks, lattice
 from siglum.codecs.image_vq.blocks import Layer
-from siglum.codecs.image_vq.books import Book
 from siglum.codecs.image_vq.constants import (
     COARSE,
-    COARSE_STEP,
+    COARSE_FACTOR,
     COARSE_TABLES,
     DIMENSION,
     GRID,
+    LATTICE_UNIT,
     REFINED,
     SKIPPED,
 )
@@ -30,8 +30,12 @@ from siglum.kernels.checksum import crc32c
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
-COARSE_UNIT = round(COARSE_STEP / GRID)  # grid steps of one step of the coarse lattice
+COARSE_UNIT = COARSE_FACTOR * LATTICE_UNIT  # grid steps of one step of the coarse lattice
 MAX_COARSE = 2**14  # of an integer of the coarse stage, in a file
+
+
+def _checksum(codes: Integers, first: int) -> int:
+    return crc32c(codes.astype("<u2").data.cast("B"), first)
 
 
 def combine(first: int, second: int) -> int:
@@ -78,6 +82,15 @@ class Tile:
         index = self._index[where]
         return np.where(index > COARSE_TABLES, index - COARSE_TABLES, 0).astype(np.uint8)
 
+    def _lattice_symbols(self, where: NDArray[np.intp], x: Floats) -> tuple[Integers, Integers]:
+        """Coarse integers and codewords of refined vectors: of the lattice point of least rate and distortion."""
+        worth = self._worth[where % self.channels][:, None]
+        weight = worth + self.weights.books[REFINED].precision[self._index[where]]
+        bound = np.float32(MAX_COARSE * COARSE_FACTOR)
+        # A Gaussian's bits are a square too, so the cost is least next to a point that is pulled towards zero.
+        target = np.clip(worth * x[where] / weight / np.float32(LATTICE_UNIT * GRID), -bound, bound)
+        return lattice.split(lattice.nearest(target, weight))
+
     def encode(self, layer: Layer, lane: int, x: Floats, threads: int) -> tuple[list[Step], int]:
         """Choose the symbols of a layer's lane.
 
@@ -94,7 +107,7 @@ class Tile:
             where = self._members(layer, lane, REFINED)
             if not where.size:
                 return [], 0
-            integers = np.clip(np.rint(x[where] / COARSE_STEP), -MAX_COARSE, MAX_COARSE).astype(np.int32)
+            integers, _ = self._lattice_symbols(where, x)
             step = TableStep(integers, gaussian_tables(), self._coarse_tables(where))
             self._add(where, integers * COARSE_UNIT)
             return [step], crc32c(integers.astype("<i4").data.cast("B"))
@@ -104,12 +117,14 @@ class Tile:
             where = self._members(layer, lane, kind)
             if not where.size:
                 continue
-            spent, index = self._spent[where], self._index[where]
-            rest = x[where] - spent.astype(np.float32) * np.float32(GRID)
-            codes = book.search(rest, spent, index, self._worth[where % self.channels], threads)
-            steps += book.model.steps(codes, book.context(spent, index))
+            index = self._index[where]
+            if kind == REFINED:
+                _, codes = self._lattice_symbols(where, x)
+            else:
+                codes = book.search(x[where], index, self._worth[where % self.channels], threads)
+            steps += book.model.steps(codes, book.context(self._spent[where], index))
             self._add(where, book.steps[codes])
-            checksum = crc32c(codes.astype(np.uint8).data, checksum)
+            checksum = _checksum(codes, checksum)
         return steps, checksum
 
     def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int) -> None:
@@ -145,7 +160,7 @@ class Tile:
                 context = book.context(self._spent[where], self._index[where])
                 codes = book.model.pull(decoder, len(where), context)
                 self._add(where, book.steps[codes])
-                checksum = crc32c(codes.astype(np.uint8).data, checksum)
+                checksum = _checksum(codes, checksum)
         return checksum
 
     def _add(self, where: NDArray[np.intp], steps: Integers) -> None:

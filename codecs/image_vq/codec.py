@@ -292,8 +292,10 @@ def _check_parts(found: Collected, plan: Plan, count: int, conceal: bool) -> Non
     """Refuse more chunks than there are parts, none at all, and parts without a checksum."""
     if found.data and max(found.data) >= plan.chunks(count):
         raise MalformedHeader(f"the file has chunk {max(found.data)} of {plan.chunks(count)} parts of its picture")
-    if not found.data and not conceal:
-        raise Truncated("the file has nothing of its picture: it was cut off; get it again")
+    if not found.data:
+        if not conceal:
+            raise Truncated("the file has nothing of its picture: it was cut off; get it again")
+        found.lost = plan.chunks(count)
     if any(chunk.symbols_crc is None for chunk in found.data.values()):
         raise MalformedHeader("a part of the picture has no checksum of its symbols")
 

@@ -83,5 +83,5 @@ def _entries(reader: Reader) -> tuple[list[Entry], int]:
     try:
         entries = list(reader.entries)
     except BitstreamError:
-        entries = reader.hop()
+        entries = reader.hop(damaged=True)
     return entries, sum(entry.type == ChunkType.DATA for entry in entries)

@@ -17,7 +17,8 @@ from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
 from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, PRIOR, WORTH, Config
-from siglum.entropy.codebook_fit import ENERGY_BITS, scale_numbers
+from siglum.entropy.codebook_fit import ENERGY_BITS, bisect, cell_count, scale_numbers
+from siglum.entropy.tables import MAX_ENTRIES
 
 RANGES = (8, 24, 56, 104)  # ends of the ranges of channels of the fine stage, the last is all of them
 _TAKEN = ("model.", "encoder.model.", "prior.")  # tensors of an image model that this codec uses as they are
@@ -31,12 +32,13 @@ def to_integers(model: learn.Codebooks) -> list[runtime.Book]:
         assert isinstance(book, learn.Book)
         ratio = runtime.ratio_of(kind)
         step = ratio * GRID
-        points = np.rint(book.words.double().numpy() / step).astype(np.int16)
+        points = np.rint(book.words.double().numpy() / step)
         logs = book.log_weight.double().numpy() / np.log(2.0)
         bias = np.rint((logs - logs.max()) * 2**ENERGY_BITS).clip(-(2**20), 2**20).astype(np.int32)
         numbers = scale_numbers(np.exp(book.log_deviation.double().numpy()) / step)
         assert numbers.shape == (SCALES,)
-        found.append(runtime.Book(points, bias, numbers, ratio))
+        order = np.concatenate(bisect(points, cell_count(len(points)))) if len(points) > MAX_ENTRIES else slice(None)
+        found.append(runtime.Book(points[order].astype(np.int16), bias[order], numbers, ratio))
     return found
 
 

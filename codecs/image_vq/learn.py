@@ -19,13 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from siglum.codecs.image.transform import LOG_SCALE_STEP, SCALE_LOW
+from siglum.codecs.image_vq import lattice
 from siglum.codecs.image_vq.blocks import kinds_of
-from siglum.codecs.image_vq.constants import COARSE_STEP, REFINED, SCALES, SKIPPED
+from siglum.codecs.image_vq.constants import (
+    COARSE_FACTOR,
+    GRID,
+    LATTICE_UNIT,
+    REFINED,
+    SCALES,
+    SKIPPED,
+    WORDS,
+)
 from siglum.quantizers.kmeans import kmeans
 
 Floats = NDArray[np.float32]
 _LN2 = math.log(2.0)
-SHARES = (1024, 1024, 1024)  # vectors of each class in a batch
+SHARES = (512, 1024, 1024)  # vectors of each class in a batch
+FINE_STEP = LATTICE_UNIT * GRID  # of the lattice, in steps of the latents
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,13 @@ class Book(nn.Module):
 
     def energies(self, mean: Tensor, index: Tensor) -> Tensor:
         """Bits (N, K) up to the partition function of vectors predicted at `mean` (N, 4)."""
-        precision = torch.exp(-2 * self.log_deviation[index]) / (2 * _LN2)
+        precision = self.precision(index)
         energy = precision @ (self.words**2).T - 2 * (precision * mean) @ self.words.T
         return energy - self.log_weight / _LN2 + (precision * mean**2).sum(1, keepdim=True)
+
+    def precision(self, index: Tensor) -> Tensor:
+        """Bits of one squared step of distance from the mean."""
+        return torch.exp(-2 * self.log_deviation[index]) / (2 * _LN2)
 
     def distances(self, x: Tensor) -> Tensor:
         """Squared distances (N, K)."""
@@ -81,38 +95,48 @@ class Codebooks(nn.Module):
     def forward(self, x: Tensor, index: Tensor, weight: Tensor, kind: int) -> tuple[Tensor, Tensor]:
         """Bits and squared error (N,) each of vectors (N, 4) of one class."""
         book: Book = self.books[kind]  # type: ignore[assignment]
-        bits, rest = torch.zeros(len(x)), x
         if kind == REFINED:
-            coarse = torch.round(x / COARSE_STEP)
-            bits, rest = lattice_bits(coarse, index), x - coarse * COARSE_STEP
-        energy = book.energies(rest - x, index)
+            return self._refined(book, x, index, weight)
+        energy = book.energies(torch.zeros_like(x), index)
         with torch.no_grad():
-            chosen = (energy + weight[:, None] * book.distances(rest)).argmin(1, keepdim=True)
-        bits = bits + energy.gather(1, chosen)[:, 0] + torch.logsumexp(-energy * _LN2, 1) / _LN2
-        return bits, ((rest - book.words[chosen[:, 0]]) ** 2).sum(1)
+            chosen = (energy + weight[:, None] * book.distances(x)).argmin(1, keepdim=True)
+        return _bits(energy, chosen), ((x - book.words[chosen[:, 0]]) ** 2).sum(1)
+
+    def _refined(self, book: Book, x: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            total = weight[:, None] + book.precision(index)
+            target = (weight[:, None] * x / total / FINE_STEP).numpy()
+            coarse, codes = map(torch.from_numpy, lattice.split(lattice.nearest(target, total.numpy())))
+            spent = coarse * (COARSE_FACTOR * FINE_STEP)
+        bits = _bits(book.energies(-spent, index), codes[:, None].long())
+        return bits + lattice_bits(coarse, index), ((x - spent - book.words[codes.long()]) ** 2).sum(1)
+
+
+def _bits(energy: Tensor, chosen: Tensor) -> Tensor:
+    return energy.gather(1, chosen)[:, 0] + torch.logsumexp(-energy * _LN2, 1) / _LN2
 
 
 def lattice_bits(coarse: Tensor, index: Tensor) -> Tensor:
     """Bits (N,) of the coarse stage's integers (N, 4)."""
-    scale = SCALE_LOW * torch.exp(LOG_SCALE_STEP * index) / COARSE_STEP
+    scale = SCALE_LOW * torch.exp(LOG_SCALE_STEP * index) / (COARSE_FACTOR * FINE_STEP)
     factor = math.sqrt(0.5) / scale
     mass = torch.special.erfc((coarse.abs() - 0.5) * factor) - torch.special.erfc((coarse.abs() + 0.5) * factor)
     return -torch.log2(torch.clamp(0.5 * mass, min=1e-6)).sum(1)
 
 
-def start(data: Vectors, codewords: int, seed: int = 0) -> Codebooks:
-    """Codebooks from k-means over the vectors that each will see; one word of those around zero is zero."""
+def start(data: Vectors, seed: int = 0) -> Codebooks:
+    """Codebooks from k-means over the vectors that each will see, with zero among the words; the lattice's."""
     kinds = kinds_of(data.index)
     books = []
-    for kind in range(SKIPPED):
-        x = data.x[kinds == kind][:30000]
+    for kind, count in enumerate(WORDS):
         if kind == REFINED:
-            x = x - np.rint(x / COARSE_STEP) * COARSE_STEP
-        else:
-            x = x[(x**2).sum(1) > 0.2]
-        words = kmeans(torch.from_numpy(x), codewords, iterations=8, seed=seed)
-        if kind != REFINED:
-            words[0] = 0.0
+            words = (lattice.representatives() * FINE_STEP).astype(np.float32)
+            books.append(Book(torch.from_numpy(words)))
+            continue
+        x = data.x[kinds == kind]
+        x = x[(x**2).sum(1) > 0.2][: 40 * count]
+        words = kmeans(torch.from_numpy(x), count, iterations=6, seed=seed)
+        words[0] = 0.0
         books.append(Book(words))
     return Codebooks(books)
 
@@ -133,7 +157,7 @@ def learn(
     members = [np.flatnonzero(kinds == kind) for kind in range(SKIPPED)]
     books: list[Book] = list(model.books)  # type: ignore[arg-type]
     groups = [
-        {"params": [book.words for book in books], "lr": rate},
+        {"params": [book.words for kind, book in enumerate(books) if kind != REFINED], "lr": rate},
         {"params": [book.log_weight for book in books], "lr": 5 * rate},
         {"params": [book.log_deviation for book in books], "lr": rate},
     ]

@@ -169,6 +169,8 @@ def decode(
         If a part is damaged, unless `conceal`.
     """
     regions = tiles(height, width)
+    if sum(plan.groups) != len(blocks.layers(weights.ranges)):
+        raise MalformedHeader(f"the file has {sum(plan.groups)} layers, its model others: the file is damaged")
     y = np.zeros((*grid(height, width), weights.prior.latent), np.float32)
     unused = 0
     for number, (rows, columns) in enumerate(regions):
