@@ -46,7 +46,9 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     help="What is whole: of a progressive picture that was cut off, of a cache with damaged or missing blocks.",
 )
 @click.option(
-    "--conceal", is_flag=True, help="Of image-vq pictures: guess what lost or damaged chunks held, and say so."
+    "--conceal",
+    is_flag=True,
+    help="Of image-vq pictures: guess what lost or damaged chunks held, and say so.",
 )
 @click.option("--tokens", metavar="A:B", help="Of caches: tokens A to B - 1 only.")
 @click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
@@ -153,11 +155,7 @@ class DecodeSettings:
     @property
     def of_caches(self) -> bool:
         """Whether an option was given that pictures have no use for."""
-        return (
-            self.tokens != (0, None)
-            or self.layers is not None
-            or self.calibration is not None
-        )
+        return self.tokens != (0, None) or self.layers is not None or self.calibration is not None
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def decode_damaged(
     limits = limits_of(max_pixels)
     name = codecs.name_of_id(read_header(data, limits).codec)
     if name != PROGRESSIVE_CODEC:
-        raise UsageError(f"--partial and --conceal are for pictures of {PROGRESSIVE_CODEC}, this is one of {name}")
+        raise UsageError(
+            f"--partial and --conceal are for pictures of {PROGRESSIVE_CODEC}, this is one of {name}"
+        )
     given = {} if engine is None else {"engine": engine}
     codec = make_codec(name, threads=threads, partial=partial, conceal=conceal, **given)
     with warnings.catch_warnings(record=True) as guessed:

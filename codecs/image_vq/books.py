@@ -1,4 +1,4 @@
-"""The codebooks of the cascade at run time: search by rate and distortion, and the Gaussian that codes their numbers."""
+"""The codebooks of the cascade at run time: search by rate and distortion, and the Gaussian that codes them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,16 @@ class Book:
             (numbers, ("numbers", np.uint8), (SCALES,)),
         ):
             if array.dtype != kind or array.shape != shape:
-                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {kind.__name__} {shape}")
+                raise ValueError(
+                    f"{name} is {array.dtype} of shape {array.shape}, not {kind.__name__} {shape}"
+                )
         count = len(points)
-        if count < 2 or count & (count - 1) or int(numbers.max()) >= SCALES or int(np.abs(bias).max()) > 2**20:
+        if (
+            count < 2
+            or count & (count - 1)
+            or int(numbers.max()) >= SCALES
+            or int(np.abs(bias).max()) > 2**20
+        ):
             raise ValueError("a codebook has a power of two of words, and scales and weights in range")
         self.points, self.bias, self.numbers, self.ratio = points, bias, numbers, ratio
         self.steps = points.astype(np.int32) * ratio
@@ -60,7 +67,7 @@ class Book:
     @cached_property
     def _model(self) -> CodebookGaussian:
         words, cells = len(self.points), cell_count(len(self.points))
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "order": np.arange(words),
             "points": self.points,
             "bias": self.bias,
@@ -111,7 +118,9 @@ class Book:
         features[:, DIMENSION:] = -0.5 * (worth[:, None] + self.precision[index])
         return nearest.search(features, self._packed, threads=threads)
 
-    def context(self, spent: Integers, index: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    def context(
+        self, spent: Integers, index: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """What the Gaussian takes: means on the grid of the codebook, and numbers of deviations."""
         mean = np.clip(-spent // self.ratio, -(2**15), 2**15 - 1).astype(np.int16)
         return mean, self.numbers[index]
@@ -149,6 +158,7 @@ def from_tensors(tensors: Mapping[str, NDArray[Any]]) -> list[Book]:
     """
 
     def book(kind: int) -> Book:
-        return Book(*(np.ascontiguousarray(tensors[f"{kind}.{name}"]) for name in _TENSORS), ratio_of(kind))
+        points, bias, numbers = (np.ascontiguousarray(tensors[f"{kind}.{name}"]) for name in _TENSORS)
+        return Book(points, bias, numbers, ratio_of(kind))
 
     return [book(kind) for kind in range(SKIPPED)]

@@ -64,12 +64,35 @@ class Tile:
         self.channels = vectors.shape[1]
         self._kinds = blocks.kinds_of(vectors)
         self._index = vectors.reshape(-1, DIMENSION)
+        self._scale = self._index
         self._blocks = [
-            np.flatnonzero(blocks.lanes_of(*self.shape, lanes) == lane).astype(np.int32) for lane in range(lanes)
+            np.flatnonzero(blocks.lanes_of(self.shape[0], self.shape[1], lanes) == lane).astype(np.int32)
+            for lane in range(lanes)
         ]
         self._spent = np.zeros((len(self._index), DIMENSION), np.int32)
         self._done = np.zeros(len(self._index), np.bool_)
         self._worth = weights.worth[weights.order]
+
+    @property
+    def spent(self) -> Integers:
+        """(blocks, C, 4) what has been coded, in grid steps, channels by importance."""
+        return self._spent.reshape(*self._kinds.shape, DIMENSION)
+
+    def _look(self, layer: Layer, lane: int, threads: int) -> None:
+        """Move the tables of a fine layer's vectors by what is known of their blocks."""
+        _, low, high = layer
+        if self.weights.context is None or low == 0:
+            return
+        if self._scale is self._index:
+            self._scale = self._index.copy()
+        own, shape = self._blocks[lane], (*self._kinds.shape, DIMENSION)
+        index = self._index.reshape(shape)[own]
+        tables = self.weights.context.tables(self.spent[own], index, low, high, threads)
+        self._scale.reshape(shape)[own, low:high] = tables
+
+    def _tables(self, kind: int) -> NDArray[np.uint8]:
+        """The tables by which vectors of a class are coded; wide ones keep those of their coarse stage."""
+        return self._index if kind == REFINED else self._scale
 
     def _members(self, layer: Layer, lane: int, kind: int) -> NDArray[np.intp]:
         """Numbers of a layer's vectors of one class in a lane: block by block, then by importance."""
@@ -111,13 +134,14 @@ class Tile:
             step = TableStep(integers, gaussian_tables(), self._coarse_tables(where))
             self._add(where, integers * COARSE_UNIT)
             return [step], crc32c(integers.astype("<i4").data.cast("B"))
+        self._look(layer, lane, threads)
         steps: list[Step] = []
         checksum = 0
         for kind, book in enumerate(self.weights.books):
             where = self._members(layer, lane, kind)
             if not where.size:
                 continue
-            index = self._index[where]
+            index = self._tables(kind)[where]
             if kind == REFINED:
                 _, codes = self._lattice_symbols(where, x)
             else:
@@ -127,7 +151,7 @@ class Tile:
             checksum = _checksum(codes, checksum)
         return steps, checksum
 
-    def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int) -> None:
+    def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int, threads: int) -> None:
         """Take up a chunk: some layers of a lane.
 
         Raises
@@ -138,12 +162,12 @@ class Tile:
         decoder = rans.Decoder(payload)
         checksum = 0
         for layer in layers:
-            checksum = combine(checksum, self._decode_layer(decoder, layer, lane))
+            checksum = combine(checksum, self._decode_layer(decoder, layer, lane, threads))
         decoder.finish()
         if checksum != symbols_crc:
             raise ChecksumMismatch("the decoded codewords do not have the checksum that the file gives")
 
-    def _decode_layer(self, decoder: rans.Decoder, layer: Layer, lane: int) -> int:
+    def _decode_layer(self, decoder: rans.Decoder, layer: Layer, lane: int, threads: int) -> int:
         if layer[0] == COARSE:
             where = self._members(layer, lane, REFINED)
             if not where.size:
@@ -153,11 +177,12 @@ class Tile:
                 raise MalformedHeader("a latent is out of range: the file is damaged")
             self._add(where, integers * COARSE_UNIT)
             return crc32c(integers.astype("<i4").data.cast("B"))
+        self._look(layer, lane, threads)
         checksum = 0
         for kind, book in enumerate(self.weights.books):
             where = self._members(layer, lane, kind)
             if where.size:
-                context = book.context(self._spent[where], self._index[where])
+                context = book.context(self._spent[where], self._tables(kind)[where])
                 codes = book.model.pull(decoder, len(where), context)
                 self._add(where, book.steps[codes])
                 checksum = _checksum(codes, checksum)

@@ -291,7 +291,9 @@ def _check_sides(picture: Picture) -> None:
 def _check_parts(found: Collected, plan: Plan, count: int, conceal: bool) -> None:
     """Refuse more chunks than there are parts, none at all, and parts without a checksum."""
     if found.data and max(found.data) >= plan.chunks(count):
-        raise MalformedHeader(f"the file has chunk {max(found.data)} of {plan.chunks(count)} parts of its picture")
+        raise MalformedHeader(
+            f"the file has chunk {max(found.data)} of {plan.chunks(count)} parts of its picture"
+        )
     if not found.data:
         if not conceal:
             raise Truncated("the file has nothing of its picture: it was cut off; get it again")
@@ -324,7 +326,9 @@ def _opacity_of(found: Collected, height: int, width: int, partial: bool) -> NDA
             raise Truncated("the file lacks a part of its opacity: it was cut off; get it again")
         part = lossless.decode_strip(chunk.payload, rows.stop - rows.start, width, 1)
         if crc32c(np.ascontiguousarray(part).data.cast("B")) != chunk.symbols_crc:
-            raise ChecksumMismatch(f"strip {number} of the opacity does not have the checksum that the file gives")
+            raise ChecksumMismatch(
+                f"strip {number} of the opacity does not have the checksum that the file gives"
+            )
         plane[rows] = part.reshape(-1, width)
     return plane
 

@@ -3,12 +3,12 @@
 SIDE = 2  # latent positions on a side of a block: a vector is one channel's 2 x 2 neighbours
 DIMENSION = SIDE * SIDE
 COARSE, FINE = 0, 1  # the stages
-CLASSES = (21, 14, 3)
+CLASSES = (21, 14, 8)
 """Classes of vectors: the least table index of the widest component of each.
 
 A vector below the last class is not coded: its residual is zero.
 """
-WORDS = (128, 256, 256)  # codewords of each class at the fine stage
+WORDS = (128, 256, 64)  # codewords of each class at the fine stage
 SKIPPED = len(CLASSES)  # the class of vectors that are not coded
 REFINED = 0  # the class that has a coarse stage; the others have the fine one alone
 COARSE_FACTOR = 4  # steps of the fine lattice in one of the coarse

@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from siglum.codecs import models
+from siglum.codecs.image.transform import ImageModel
 from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
-from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, PRIOR, WORTH, Config
+from siglum.codecs.image_vq.context import Context
+from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, CONTEXT, NETWORK, PRIOR, WORTH, Config
 from siglum.entropy.codebook_fit import ENERGY_BITS, bisect, cell_count, scale_numbers
 from siglum.entropy.tables import MAX_ENTRIES
 
@@ -37,7 +39,11 @@ def to_integers(model: learn.Codebooks) -> list[runtime.Book]:
         bias = np.rint((logs - logs.max()) * 2**ENERGY_BITS).clip(-(2**20), 2**20).astype(np.int32)
         numbers = scale_numbers(np.exp(book.log_deviation.double().numpy()) / step)
         assert numbers.shape == (SCALES,)
-        order = np.concatenate(bisect(points, cell_count(len(points)))) if len(points) > MAX_ENTRIES else slice(None)
+        order = (
+            np.concatenate(bisect(points, cell_count(len(points))))
+            if len(points) > MAX_ENTRIES
+            else slice(None)
+        )
         found.append(runtime.Book(points[order].astype(np.int16), bias[order], numbers, ratio))
     return found
 
@@ -48,6 +54,7 @@ def collect(
     order: NDArray[np.integer[Any]],
     conceal: NDArray[np.floating[Any]],
     worth: NDArray[np.floating[Any]],
+    context: Context | None = None,
 ) -> dict[str, NDArray[Any]]:
     """All tensors of a model by name.
 
@@ -59,19 +66,31 @@ def collect(
         Codebook of each class.
     order, conceal, worth
         (latent,) each, see `weights.VqWeights`.
+    context
+        The context networks, if there are any.
     """
     config = json.loads(image_tensors["config"].tobytes())
     latent = config["preset"]["latent"]
     ranges = [end for end in RANGES if end < latent] + [latent]
     tensors = {name: array for name, array in image_tensors.items() if name.startswith(_TAKEN)}
     tensors |= {BOOKS + name: array for name, array in runtime.to_tensors(books).items()}
-    own = Config(config["preset"], config["network"], ranges)
+    own = Config(config["preset"], config["network"], ranges, context.metadata() if context else {})
+    if context:
+        tensors |= {CONTEXT + name: array for name, array in context.tensors().items()}
     tensors[CONFIG] = np.frombuffer(msgspec.json.encode(own), np.uint8).copy()
     tensors["order"] = np.asarray(order, np.int32)
     tensors["conceal"] = np.asarray(conceal, np.float32)
     tensors[WORTH] = np.asarray(worth, np.float32)
     assert any(name.startswith(PRIOR) for name in tensors)
     return tensors
+
+
+@torch.no_grad()
+def synthesis_tensors(model: ImageModel, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A synthesis' tensors by their names in a weights file, in the types of those there."""
+    state = model.state_dict()
+    names = [name for name in state if name.startswith(("synthesis.", "inverse_gain."))]
+    return {NETWORK + name: state[name].numpy().astype(like[NETWORK + name].dtype) for name in names}
 
 
 def save(tensors: Mapping[str, NDArray[Any]], path: Path, card: Mapping[str, Any]) -> bytes:

@@ -60,7 +60,14 @@ class Finetuner:
     """
 
     def __init__(
-        self, model: ImageModel, data: Decoded, minutes: float, *, batch: int = 8, rate: float = 2e-4, seed: int = 1
+        self,
+        model: ImageModel,
+        data: Decoded,
+        minutes: float,
+        *,
+        batch: int = 8,
+        rate: float = 2e-4,
+        seed: int = 1,
     ) -> None:
         self.model, self.data, self.budget = model, data, 60 * minutes
         self.batch, self.rate = batch, rate
@@ -139,5 +146,3 @@ class Finetuner:
         """Put the averages into the model."""
         for mean, parameter in zip(self.average, self.parameters, strict=True):
             parameter.copy_(mean)
-
-

@@ -84,7 +84,9 @@ def check_header(header: Header) -> Plan:
     if header.dtype != "uint8" or not planes:
         raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
     if max(shape[:2]) > MAX_SIDE:
-        raise LimitExceeded(f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes")
+        raise LimitExceeded(
+            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
+        )
     if header.quality is None or not 0 <= header.quality <= MAX_LEVEL or len(header.model) != 8:
         raise MalformedHeader("a picture needs a level of 0 to 255 and a model: the file is damaged")
     lanes, groups = header.extra.get(LANES_KEY), header.extra.get(GROUPS_KEY)

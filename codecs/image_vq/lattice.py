@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.image_vq.constants import COARSE_FACTOR, DIMENSION, WORDS, REFINED
+from siglum.codecs.image_vq.constants import COARSE_FACTOR, DIMENSION, REFINED, WORDS
 
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float32]

@@ -23,6 +23,7 @@ from siglum.codecs.image_vq import lattice
 from siglum.codecs.image_vq.blocks import kinds_of
 from siglum.codecs.image_vq.constants import (
     COARSE_FACTOR,
+    DIMENSION,
     GRID,
     LATTICE_UNIT,
     REFINED,
@@ -34,7 +35,7 @@ from siglum.quantizers.kmeans import kmeans
 
 Floats = NDArray[np.float32]
 _LN2 = math.log(2.0)
-SHARES = (512, 1024, 1024)  # vectors of each class in a batch
+SHARES = (256, 512, 1024)  # vectors of each class in a batch
 FINE_STEP = LATTICE_UNIT * GRID  # of the lattice, in steps of the latents
 
 
@@ -120,8 +121,15 @@ def lattice_bits(coarse: Tensor, index: Tensor) -> Tensor:
     """Bits (N,) of the coarse stage's integers (N, 4)."""
     scale = SCALE_LOW * torch.exp(LOG_SCALE_STEP * index) / (COARSE_FACTOR * FINE_STEP)
     factor = math.sqrt(0.5) / scale
-    mass = torch.special.erfc((coarse.abs() - 0.5) * factor) - torch.special.erfc((coarse.abs() + 0.5) * factor)
+    mass = torch.special.erfc((coarse.abs() - 0.5) * factor) - torch.special.erfc(
+        (coarse.abs() + 0.5) * factor
+    )
     return -torch.log2(torch.clamp(0.5 * mass, min=1e-6)).sum(1)
+
+
+def empty() -> Codebooks:
+    """Codebooks of the right sizes, to load a checkpoint into."""
+    return Codebooks([Book(torch.zeros(count, DIMENSION)) for count in WORDS])
 
 
 def start(data: Vectors, seed: int = 0) -> Codebooks:
@@ -130,8 +138,8 @@ def start(data: Vectors, seed: int = 0) -> Codebooks:
     books = []
     for kind, count in enumerate(WORDS):
         if kind == REFINED:
-            words = (lattice.representatives() * FINE_STEP).astype(np.float32)
-            books.append(Book(torch.from_numpy(words)))
+            points = (lattice.representatives() * FINE_STEP).astype(np.float32)
+            books.append(Book(torch.from_numpy(points)))
             continue
         x = data.x[kinds == kind]
         x = x[(x**2).sum(1) > 0.2][: 40 * count]

@@ -6,6 +6,7 @@ The network is that of the `image` codec's models (mean and scale, one integer n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ def interpolate(anchors: Integers, level: int) -> Integers:
     return ((left * (ANCHOR_STEP - part) + right * part + ANCHOR_STEP // 2) // ANCHOR_STEP).astype(np.int32)
 
 
-def table_of(value: NDArray[np.signedinteger]) -> NDArray[np.uint8]:
+def table_of(value: NDArray[Any]) -> NDArray[np.uint8]:
     """Table index of values in 1/256 of an index."""
     return np.clip((value.astype(np.int32) + INDEX_UNIT // 2) >> 8, 0, SCALES - 1).astype(np.uint8)
 
@@ -46,7 +47,7 @@ class Prior:
         If the arrays do not fit each other, or a sum could leave 32 bits.
     """
 
-    def __init__(self, tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
         own = {name: array for name, array in tensors.items() if name.startswith("network.")}
         self.network = IntegerNetwork.from_tensors(
             {name.removeprefix("network."): array for name, array in own.items()}, dict(metadata)

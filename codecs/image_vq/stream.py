@@ -25,8 +25,9 @@ from siglum.errors import BitstreamError, ChecksumMismatch, MalformedHeader
 from siglum.kernels.checksum import crc32c
 
 Floats = NDArray[np.float32]
-CHUNK_BITS = 8 * 1000  # layers are put together until their chunks have so many on average
-LANE_BITS = 8 * 12000  # a picture has a lane for every so many, four at most by default
+CHUNK_BITS = 8 * 1500  # layers are put together until their chunks have so many on average
+LANE_BITS = 8 * 20000  # a picture has a lane for every so many, four at most by default
+STATE_SHARE = 4  # the coder's interleaved states take a part of what they may: chunks are small
 DEFAULT_LANES = 4
 
 
@@ -80,7 +81,9 @@ def encode(
         part = y[rows, columns]
         middle = mean * weights.mean_unit(level)
         x = tile.vectors(part - middle)
-        coded.append([[tile.encode(layer, lane, x, threads) for lane in range(lanes)] for layer in all_layers])
+        coded.append(
+            [[tile.encode(layer, lane, x, threads) for lane in range(lanes)] for layer in all_layers]
+        )
         part[...] = middle + tile.residual()
     sizes = [sum(_bits(lane) for tile in coded for lane in tile[layer]) for layer in range(len(all_layers))]
     plan = Plan(lanes, _grouped(sizes, CHUNK_BITS * lanes * len(coded)))
@@ -131,7 +134,8 @@ def _grouped(sizes: list[float], least: float) -> tuple[int, ...]:
 
 
 def _join(lane_layers: list[tuple[list[Step], int]]) -> Part:
-    encoder, checksum = rans.Encoder(), 0
+    states = rans.choose_lanes(sum(map(_bits, lane_layers)) / STATE_SHARE)
+    encoder, checksum = rans.Encoder(states), 0
     for steps, symbols in lane_layers:
         for step in steps:
             step.push(encoder)
@@ -170,7 +174,9 @@ def decode(
     """
     regions = tiles(height, width)
     if sum(plan.groups) != len(blocks.layers(weights.ranges)):
-        raise MalformedHeader(f"the file has {sum(plan.groups)} layers, its model others: the file is damaged")
+        raise MalformedHeader(
+            f"the file has {sum(plan.groups)} layers, its model others: the file is damaged"
+        )
     y = np.zeros((*grid(height, width), weights.prior.latent), np.float32)
     unused = 0
     for number, (rows, columns) in enumerate(regions):
@@ -188,7 +194,7 @@ def decode(
         tile = cascade.Tile(weights, index, plan.lanes)
         lost = list(range(plan.lanes))
         if z is not None:
-            lost, wasted = _decode_lanes(tile, plan, parts, number, len(regions), conceal)
+            lost, wasted = _decode_lanes(tile, plan, parts, number, len(regions), conceal, threads)
             unused += wasted
         residual = tile.concealed(lost) if conceal and lost else tile.residual()
         np.multiply(mean, weights.mean_unit(level), out=y[rows, columns])
@@ -197,7 +203,13 @@ def decode(
 
 
 def _decode_lanes(
-    tile: cascade.Tile, plan: Plan, parts: dict[int, Part], number: int, count: int, conceal: bool
+    tile: cascade.Tile,
+    plan: Plan,
+    parts: dict[int, Part],
+    number: int,
+    count: int,
+    conceal: bool,
+    threads: int,
 ) -> tuple[list[int], int]:
     """Take up a tile's chunks; returns the lanes that ended early, and how many parts were of no use."""
     all_layers = blocks.layers(tile.weights.ranges)
@@ -212,7 +224,7 @@ def _decode_lanes(
                 lost.add(lane)
                 continue
             try:
-                tile.decode(group_layers, lane, part.payload, part.symbols_crc)
+                tile.decode(group_layers, lane, part.payload, part.symbols_crc, threads)
             except BitstreamError:
                 if not conceal:
                     raise

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS
 from siglum.codecs.image_vq import books
+from siglum.codecs.image_vq.context import Context
 from siglum.codecs.image_vq.prior import Prior
 from siglum.errors import UnknownModel
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 CODEC = "image-vq"
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
-PRIOR, BOOKS, NETWORK = "prior.", "books.", "model."
+PRIOR, BOOKS, CONTEXT, NETWORK = "prior.", "books.", "context.", "model."
 ENCODER_NETWORK = models.ENCODER + NETWORK
 WORTH = models.ENCODER + "worth"
 MEAN_UNIT = 1024  # integers per deviation in the prior's means
@@ -39,11 +40,14 @@ class Config(msgspec.Struct, frozen=True):
         What the integer network of the prior needs besides its tensors.
     ranges
         Ends of the ranges of channels, by falling importance, that are layers of the finest stage.
+    context
+        What the context networks need besides their tensors; empty where there are none.
     """
 
     preset: dict[str, int]
     network: dict[str, str]
     ranges: list[int]
+    context: dict[str, str] = {}
 
 
 class VqWeights:
@@ -68,6 +72,11 @@ class VqWeights:
         self.preset, self.ranges = config.preset, tuple(config.ranges)
         self.prior = Prior(_below(tensors, PRIOR), config.network)
         self.books = books.from_tensors(_below(tensors, BOOKS))
+        self.context = (
+            Context.from_tensors(_below(tensors, CONTEXT), config.context, self.ranges)
+            if config.context
+            else None
+        )
         self.order = np.asarray(tensors["order"]).astype(np.intp)
         """(latent,): channels by falling importance."""
         self.conceal = np.asarray(tensors["conceal"], np.float32)
@@ -153,11 +162,11 @@ def load_by_id(identifier: bytes) -> VqWeights:
     """
     model = models.find(identifier)
     if model.codec != CODEC:
-        raise UnknownModel(f"the file names the model {model.name!r}, which is for {model.codec}, not {CODEC}")
+        raise UnknownModel(
+            f"the file names the model {model.name!r}, which is for {model.codec}, not {CODEC}"
+        )
     return _load(model)
 
 
 def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-
-

@@ -55,7 +55,9 @@ def test_more_quality_is_more_bytes_and_more_fidelity(photo: np.ndarray) -> None
 
 def test_shapes_profiles_and_opacity(photo: np.ndarray) -> None:
     alpha = np.arange(256 * 320, dtype=np.uint32).reshape(256, 320).astype(np.uint8)
-    picture = Picture(np.dstack([photo, alpha]), icc=b"profile", exif=b"II*\0\x08\0\0\0\0\0", source_format="png")
+    picture = Picture(
+        np.dstack([photo, alpha]), icc=b"profile", exif=b"II*\0\x08\0\0\0\0\0", source_format="png"
+    )
     out = ImageVqCodec().decode(ImageVqCodec(quality=20).encode(picture))
     assert np.array_equal(out.pixels[..., 3], alpha)
     assert (out.icc, out.exif, out.source_format) == (b"profile", picture.exif, "png")

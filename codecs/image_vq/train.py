@@ -1,0 +1,186 @@
+"""The recipe: from an image model to a model of this codec; every step that is done is kept and not done again.
+
+1. Latents of crops under the image model, whose transform and hyperprior stay as they are.
+2. Codebooks, with their priors (`learn`).
+3. Context networks on what the codebooks code (`learn_context`).
+4. The synthesis on what the whole cascade decodes to, short files included (`finetune`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from siglum.codecs import models
+from siglum.codecs.image.weights import load_by_name
+from siglum.codecs.image_vq import export, finetune, gather, learn, learn_context
+from siglum.codecs.image_vq.books import Book
+from siglum.codecs.image_vq.context import Context
+from siglum.codecs.image_vq.weights import make
+from siglum.datasets.images import CropSampler, find_images, split
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run besides the pictures.
+
+    Attributes
+    ----------
+    start
+        The image model to begin with.
+    crops, held_out
+        Crops of 256 x 256 to learn from, and of the held-out pictures to report on.
+    book_steps, context_steps
+        Steps of codebooks and context networks.
+    minutes
+        Of training the synthesis.
+    worth
+        Bits that one squared step of error is worth to the encoder, on average over channels.
+    seed
+        Of everything.
+    """
+
+    start: str = "small"
+    crops: int = 1500
+    held_out: int = 96
+    book_steps: int = 2500
+    context_steps: int = 1500
+    minutes: float = 30.0
+    worth: float = 12.0
+    seed: int = 1
+
+
+def channel_worth(channels: int, worth: float, sensitive: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(channels,): what an error is worth, by how much the picture feels it, within a factor of 1.5 of the mean."""
+    bounded = np.clip(sensitive / np.median(sensitive), 1 / 1.5, 1.5)
+    return (worth * bounded).astype(np.float32)
+
+
+class Run:
+    """A run in a folder.
+
+    Parameters
+    ----------
+    data
+        Folder of pictures; every twelfth is held out.
+    out
+        Folder of the run.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, log: Callable[[str], None]) -> None:
+        self.recipe, self.out, self.data = recipe, out, data
+        out.mkdir(parents=True, exist_ok=True)
+        self._log = log
+        self.model = load_by_name(recipe.start)
+        self.tensors = models.load(models.named(recipe.start, "image"))
+        train, held_out = split(find_images(data))
+        self.train = gather.latents(
+            self.model, CropSampler(train, seed=recipe.seed), recipe.crops, recipe.seed + 1
+        )
+        self.held_out = gather.latents(
+            self.model, CropSampler(held_out, seed=recipe.seed + 2), recipe.held_out, recipe.seed + 3
+        )
+        self.sensitive = gather.sensitivity(self.model, self.held_out)
+        self.worth = channel_worth(len(self.sensitive), recipe.worth, self.sensitive)
+        self.order = gather.importance(self.train, self.sensitive)
+        self.conceal = gather.neighbour_gain(self.train)
+
+    def log(self, line: str) -> None:
+        """Print a line and keep it in the run's log, which the card quotes."""
+        self._log(line)
+        with (self.out / "log.txt").open("a") as file:
+            file.write(line + "\n")
+
+    def _collect(
+        self, books: list[Book], context: Context | None, synthesis: dict[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        image = {**self.tensors, **(synthesis or {})}
+        return export.collect(image, books, self.order, self.conceal, self.worth, context)
+
+    def books(self) -> list[Book]:
+        """Codebooks, trained or from the folder."""
+        path = self.out / "books.pt"
+        model = learn.empty()
+        if path.exists():
+            model.load_state_dict(torch.load(path, weights_only=True))
+        else:
+            torch.manual_seed(self.recipe.seed)
+            data = gather.vectors(self.train, self.worth, 300_000)
+            held_out = gather.vectors(self.held_out, self.worth, 40_000)
+            model = learn.start(data, self.recipe.seed)
+            learn.learn(
+                model, data, self.recipe.book_steps, self.log, held_out=held_out, seed=self.recipe.seed
+            )
+            torch.save(model.state_dict(), path)
+        return export.to_integers(model)
+
+    def context(self, books: list[Book]) -> Context:
+        """Context networks, trained or from the folder."""
+        path = self.out / "context.npz"
+        weights = make(self._collect(books, None), bytes(8))
+        if path.exists():
+            with np.load(path) as file:
+                tensors = {name: file[name] for name in file.files if name != "metadata"}
+                metadata = json.loads(file["metadata"].tobytes())
+            return Context.from_tensors(tensors, metadata, weights.ranges)
+        data, held_out = (learn_context.samples(weights, part) for part in (self.train, self.held_out))
+        steps, seed = self.recipe.context_steps, self.recipe.seed
+        context = learn_context.train(weights, data, held_out, steps, self.log, seed=seed)
+        metadata = np.frombuffer(json.dumps(context.metadata()).encode(), np.uint8)
+        kept: dict[str, Any] = {"metadata": metadata, **context.tensors()}
+        np.savez(path, **kept)
+        return context
+
+    def synthesis(self, books: list[Book]) -> dict[str, NDArray[Any]]:
+        """The synthesis' tensors, trained or gone on with."""
+        weights = make(self._collect(books, None), bytes(8))
+        data = finetune.decoded(weights, self.train, self.recipe.seed)
+        model = self.model.model
+        tuner = finetune.Finetuner(model, data, self.recipe.minutes, seed=self.recipe.seed)
+        path = self.out / "last.pt"
+        if path.exists():
+            tuner.resume(path)
+        tuner.run(path, self.log)
+        tuner.finish()
+        return export.synthesis_tensors(model, self.tensors)
+
+
+def main(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    log: Callable[[str], None] = print,
+    *,
+    name: str = "mine",
+    command: str = "",
+) -> Path:
+    """Train, then export; a run that was stopped goes on from what its folder holds.
+
+    Returns
+    -------
+    The path of the weights.
+    """
+    run = Run(recipe, data, out, log)
+    books = run.books()
+    context = run.context(books)
+    tensors = run._collect(books, context, run.synthesis(books))
+    path = out / "model.safetensors"
+    lines = (out / "log.txt").read_text().splitlines() if (out / "log.txt").exists() else []
+    card = {
+        "name": name,
+        "licence": "Apache-2.0",
+        "command": command,
+        "data": f"{data}: {len(find_images(data))} pictures, every twelfth held out",
+        "recipe": asdict(replace(recipe)),
+        "curve": lines,
+    }
+    identifier = export.save(tensors, path, card)
+    log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
+    return path
