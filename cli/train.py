@@ -97,8 +97,7 @@ def image(
 )
 @click.option("--crops", type=click.IntRange(64), metavar="N", default=1500, show_default=True)
 @click.option("--book-steps", type=click.IntRange(1), metavar="N", default=2500, show_default=True)
-@click.option("--context-steps", type=click.IntRange(1), metavar="N", default=1500, show_default=True)
-@click.option("--minutes", type=click.FloatRange(0), metavar="M", default=30.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0), metavar="M", default=0.0, show_default=True)
 @click.option("--seed", type=int, metavar="N", default=1, show_default=True)
 @click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
 @batch.threads_option
@@ -108,20 +107,20 @@ def image_vq(
     start: str,
     crops: int,
     book_steps: int,
-    context_steps: int,
     minutes: float,
     seed: int,
     name: str,
     threads: int | None,
 ) -> None:
-    """Train codebooks, context networks and the synthesis of image-vq, beginning with a model of the image codec.
+    """Train codebooks and the synthesis of image-vq, beginning with a model of the image codec.
 
     Stop it with Ctrl-C at any time; the same command goes on. At the end it writes model.safetensors and its card,
-    which `codec models add` installs. MINUTES are those of the synthesis.
+    which `codec models add` installs. M are minutes for
+    the synthesis; with 0 it stays that of the image model.
 
     \b
     Example:
-      codec train image-vq --data photos --out runs/vq --minutes 30
+      codec train image-vq --data photos --out runs/vq
     """  # noqa: D301
     if not Path(data).is_dir():
         raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
@@ -132,7 +131,7 @@ def image_vq(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    recipe = training.Recipe(start, crops, max(crops // 16, 4), book_steps, context_steps, minutes, seed=seed)
+    recipe = training.Recipe(start, crops, max(crops // 16, 4), book_steps, minutes, seed=seed)
     training.main(
         Path(data),
         Path(out),

@@ -54,17 +54,19 @@ class Tile:
         (rows, columns, latent) uint8 tables that the hyperprior predicts.
     lanes
         How many lanes the blocks are dealt to.
+    lift
+        How far, in steps, what is decoded is moved away from zero: a synthesis that was trained on rounded
+        latents pulls them back by itself.
     """
 
-    def __init__(self, weights: VqWeights, index: NDArray[np.uint8], lanes: int) -> None:
+    def __init__(self, weights: VqWeights, index: NDArray[np.uint8], lanes: int, lift: float = 0.0) -> None:
         self.weights = weights
         self.shape = index.shape[:2]
-        self.lanes = lanes
+        self.lanes, self._lift = lanes, np.float32(lift)
         vectors = blocks.split(index, weights.order)
         self.channels = vectors.shape[1]
         self._kinds = blocks.kinds_of(vectors)
         self._index = vectors.reshape(-1, DIMENSION)
-        self._scale = self._index
         self._blocks = [
             np.flatnonzero(blocks.lanes_of(self.shape[0], self.shape[1], lanes) == lane).astype(np.int32)
             for lane in range(lanes)
@@ -78,21 +80,10 @@ class Tile:
         """(blocks, C, 4) what has been coded, in grid steps, channels by importance."""
         return self._spent.reshape(*self._kinds.shape, DIMENSION)
 
-    def _look(self, layer: Layer, lane: int, threads: int) -> None:
-        """Move the tables of a fine layer's vectors by what is known of their blocks."""
-        _, low, high = layer
-        if self.weights.context is None or low == 0:
-            return
-        if self._scale is self._index:
-            self._scale = self._index.copy()
-        own, shape = self._blocks[lane], (*self._kinds.shape, DIMENSION)
-        index = self._index.reshape(shape)[own]
-        tables = self.weights.context.tables(self.spent[own], index, low, high, threads)
-        self._scale.reshape(shape)[own, low:high] = tables
-
-    def _tables(self, kind: int) -> NDArray[np.uint8]:
-        """The tables by which vectors of a class are coded; wide ones keep those of their coarse stage."""
-        return self._index if kind == REFINED else self._scale
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """(blocks, C) the class of each vector, 0..SKIPPED."""
+        return self._kinds
 
     def _members(self, layer: Layer, lane: int, kind: int) -> NDArray[np.intp]:
         """Numbers of a layer's vectors of one class in a lane: block by block, then by importance."""
@@ -134,14 +125,13 @@ class Tile:
             step = TableStep(integers, gaussian_tables(), self._coarse_tables(where))
             self._add(where, integers * COARSE_UNIT)
             return [step], crc32c(integers.astype("<i4").data.cast("B"))
-        self._look(layer, lane, threads)
         steps: list[Step] = []
         checksum = 0
         for kind, book in enumerate(self.weights.books):
             where = self._members(layer, lane, kind)
             if not where.size:
                 continue
-            index = self._tables(kind)[where]
+            index = self._index[where]
             if kind == REFINED:
                 _, codes = self._lattice_symbols(where, x)
             else:
@@ -151,7 +141,7 @@ class Tile:
             checksum = _checksum(codes, checksum)
         return steps, checksum
 
-    def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int, threads: int) -> None:
+    def decode(self, layers: list[Layer], lane: int, payload: bytes, symbols_crc: int) -> None:
         """Take up a chunk: some layers of a lane.
 
         Raises
@@ -162,12 +152,12 @@ class Tile:
         decoder = rans.Decoder(payload)
         checksum = 0
         for layer in layers:
-            checksum = combine(checksum, self._decode_layer(decoder, layer, lane, threads))
+            checksum = combine(checksum, self._decode_layer(decoder, layer, lane))
         decoder.finish()
         if checksum != symbols_crc:
             raise ChecksumMismatch("the decoded codewords do not have the checksum that the file gives")
 
-    def _decode_layer(self, decoder: rans.Decoder, layer: Layer, lane: int, threads: int) -> int:
+    def _decode_layer(self, decoder: rans.Decoder, layer: Layer, lane: int) -> int:
         if layer[0] == COARSE:
             where = self._members(layer, lane, REFINED)
             if not where.size:
@@ -177,12 +167,11 @@ class Tile:
                 raise MalformedHeader("a latent is out of range: the file is damaged")
             self._add(where, integers * COARSE_UNIT)
             return crc32c(integers.astype("<i4").data.cast("B"))
-        self._look(layer, lane, threads)
         checksum = 0
         for kind, book in enumerate(self.weights.books):
             where = self._members(layer, lane, kind)
             if where.size:
-                context = book.context(self._spent[where], self._tables(kind)[where])
+                context = book.context(self._spent[where], self._index[where])
                 codes = book.model.pull(decoder, len(where), context)
                 self._add(where, book.steps[codes])
                 checksum = _checksum(codes, checksum)
@@ -196,9 +185,16 @@ class Tile:
         """(rows, columns, latent) as the vectors that `encode` takes."""
         return blocks.split(residual, self.weights.order).reshape(-1, DIMENSION)
 
+    def _values(self) -> Floats:
+        values = self._spent.astype(np.float32) * np.float32(GRID)
+        if self._lift:
+            # Little is moved that is near zero: it rises from 0.2 to 0.53 steps.
+            values += np.clip(3 * np.abs(values) - np.float32(0.6), 0, 1) * np.copysign(self._lift, values)
+        return values
+
     def residual(self) -> Floats:
         """What has been coded so far, (rows, columns, latent) float32 in steps."""
-        values = self._spent.astype(np.float32) * np.float32(GRID)
+        values = self._values()
         return blocks.join(values.reshape(-1, self.channels, DIMENSION), self.weights.order, *self.shape)
 
     def concealed(self, lost: list[int]) -> Floats:
@@ -208,7 +204,7 @@ class Tile:
             missing[self._blocks[lane]] = True
         done = self._done.reshape(self._kinds.shape)
         missing &= (self._kinds != SKIPPED) & ~done
-        values = (self._spent.astype(np.float32) * np.float32(GRID)).reshape(*self._kinds.shape, DIMENSION)
+        values = self._values().reshape(*self._kinds.shape, DIMENSION)
         means = blocks.neighbour_mean(values.mean(axis=-1), done, *self.shape)
         guess = means * self.weights.conceal[self.weights.order]
         values += np.where(missing, guess, 0)[..., None]

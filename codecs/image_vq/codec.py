@@ -221,11 +221,8 @@ class ImageVqCodec:
         height, width = header.shape[:2]
         count = len(tiles(height, width))
         _check_parts(found, plan, count, conceal)
-        weights = load_by_id(header.model)
-        level = header.quality
-        assert level is not None
         parts = {number: stream.Part(c.payload, c.symbols_crc or 0) for number, c in found.data.items()}
-        y, unused = stream.decode(weights, plan, parts, height, width, level, self.threads, conceal)
+        pixels, unused = self._decode_parts(header, plan, parts, conceal)
         if conceal and (found.lost or unused):
             warnings.warn(
                 f"{found.lost} chunks of the picture are damaged or missing, {unused} more cannot be used without "
@@ -233,7 +230,6 @@ class ImageVqCodec:
                 ConcealedWarning,
                 stacklevel=2,
             )
-        pixels = self._pixels(weights, y, level, header.shape)
         if header.shape[2:] == (4,):
             pixels = np.dstack([pixels, _opacity_of(found, height, width, partial)])
         number = header.extra.get(SOURCE_FORMAT_KEY)
@@ -244,6 +240,19 @@ class ImageVqCodec:
             xmp=found.only(ChunkType.XMP),
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
+
+    def decode_parts(self, header: Header, parts: dict[int, stream.Part]) -> NDArray[np.uint8]:
+        """Pixels of some of a picture's parts, by their numbers; the others are left at what is expected of them."""
+        return self._decode_parts(header, check_header(header), parts, False)[0]
+
+    def _decode_parts(
+        self, header: Header, plan: Plan, parts: dict[int, stream.Part], conceal: bool
+    ) -> tuple[NDArray[np.uint8], int]:
+        weights, level = load_by_id(header.model), header.quality
+        assert level is not None
+        height, width = header.shape[:2]
+        y, unused = stream.decode(weights, plan, parts, height, width, level, self.threads, conceal)
+        return self._pixels(weights, y, level, header.shape), unused
 
     def decode_region(
         self,

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from siglum.codecs import models
+from siglum.codecs.image.constants import ANCHORS
 from siglum.codecs.image.transform import ImageModel
 from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
-from siglum.codecs.image_vq.context import Context
-from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, CONTEXT, NETWORK, PRIOR, WORTH, Config
+from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, NETWORK, PRIOR, WORTH, Config
 from siglum.entropy.codebook_fit import ENERGY_BITS, bisect, cell_count, scale_numbers
 from siglum.entropy.tables import MAX_ENTRIES
 
@@ -54,7 +54,7 @@ def collect(
     order: NDArray[np.integer[Any]],
     conceal: NDArray[np.floating[Any]],
     worth: NDArray[np.floating[Any]],
-    context: Context | None = None,
+    lift: NDArray[np.floating[Any]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """All tensors of a model by name.
 
@@ -66,20 +66,19 @@ def collect(
         Codebook of each class.
     order, conceal, worth
         (latent,) each, see `weights.VqWeights`.
-    context
-        The context networks, if there are any.
+    lift
+        (ANCHORS,) see `weights.VqWeights.lift`; None: none.
     """
     config = json.loads(image_tensors["config"].tobytes())
     latent = config["preset"]["latent"]
     ranges = [end for end in RANGES if end < latent] + [latent]
     tensors = {name: array for name, array in image_tensors.items() if name.startswith(_TAKEN)}
     tensors |= {BOOKS + name: array for name, array in runtime.to_tensors(books).items()}
-    own = Config(config["preset"], config["network"], ranges, context.metadata() if context else {})
-    if context:
-        tensors |= {CONTEXT + name: array for name, array in context.tensors().items()}
+    own = Config(config["preset"], config["network"], ranges)
     tensors[CONFIG] = np.frombuffer(msgspec.json.encode(own), np.uint8).copy()
     tensors["order"] = np.asarray(order, np.int32)
     tensors["conceal"] = np.asarray(conceal, np.float32)
+    tensors["lift"] = np.zeros(ANCHORS, np.float32) if lift is None else np.asarray(lift, np.float32)
     tensors[WORTH] = np.asarray(worth, np.float32)
     assert any(name.startswith(PRIOR) for name in tensors)
     return tensors

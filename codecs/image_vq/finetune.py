@@ -38,7 +38,7 @@ def decoded(weights: VqWeights, data: Latents, seed: int, short: float = SHORT_P
     for i in range(len(out)):
         kept = int(random.integers(1, len(layers))) if random.random() < short else len(layers)
         mean = data.mean[i].astype(np.float32)
-        tile = cascade.Tile(weights, data.index[i], 1)
+        tile = cascade.Tile(weights, data.index[i], 1, weights.lift(int(data.level[i])))
         x = tile.vectors(data.y[i].astype(np.float32) - mean)
         for layer in layers[:kept]:
             tile.encode(layer, 0, x, 1)

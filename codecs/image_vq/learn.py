@@ -173,7 +173,7 @@ def learn(
     base = [group["lr"] for group in optimizer.param_groups]
     began = time.perf_counter()
     for step in range(steps):
-        if step % 200 == 0 and held_out is not None:
+        if step % 500 == 0 and held_out is not None:
             log(f"step {step}  {time.perf_counter() - began:.0f} s  " + report(model, held_out))
         for group, lr in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = lr * min(1.0, 2.0 * (1 - step / steps))

@@ -69,7 +69,7 @@ def encode(
         z = np.rint(weights.engine.hyper_analyse(part, level, threads))
         z = np.clip(z, -HYPER_BOUND, HYPER_BOUND).astype(np.int16)
         mean, index = weights.prior(z, level, part.shape[:2], threads)
-        bases.append(_encode_base(weights, z, level))
+        bases.append(encode_base(weights, z, level))
         means.append(mean)
         states.append(index)
     bits = sum(float(_expected_bits()[index].sum()) for index in states)
@@ -77,7 +77,7 @@ def encode(
     all_layers = blocks.layers(weights.ranges)
     coded: list[list[list[tuple[list[Step], int]]]] = []  # tile, layer, lane
     for (rows, columns), mean, index in zip(tiles(*pixels.shape[:2]), means, states, strict=True):
-        tile = cascade.Tile(weights, index, lanes)
+        tile = cascade.Tile(weights, index, lanes, weights.lift(level))
         part = y[rows, columns]
         middle = mean * weights.mean_unit(level)
         x = tile.vectors(part - middle)
@@ -94,7 +94,8 @@ def encode(
     return Coded(plan, parts, y)
 
 
-def _encode_base(weights: VqWeights, z: NDArray[np.int16], level: int) -> Part:
+def encode_base(weights: VqWeights, z: NDArray[np.int16], level: int) -> Part:
+    """The chunk of a tile's hyperlatents."""
     encoder = rans.Encoder()
     encoder.push(z.astype(np.int32), gaussian_tables(), weights.prior.hyper_tables(level, *z.shape[:2]))
     return Part(encoder.finish(), _base_checksum(z))
@@ -191,10 +192,10 @@ def decode(
                 unused += 1
         blank = np.zeros((*_hyper_shape(shape), weights.prior.hyper), np.int16)
         mean, index = weights.prior(blank if z is None else z, level, shape, threads)
-        tile = cascade.Tile(weights, index, plan.lanes)
+        tile = cascade.Tile(weights, index, plan.lanes, weights.lift(level))
         lost = list(range(plan.lanes))
         if z is not None:
-            lost, wasted = _decode_lanes(tile, plan, parts, number, len(regions), conceal, threads)
+            lost, wasted = _decode_lanes(tile, plan, parts, number, len(regions), conceal)
             unused += wasted
         residual = tile.concealed(lost) if conceal and lost else tile.residual()
         np.multiply(mean, weights.mean_unit(level), out=y[rows, columns])
@@ -209,7 +210,6 @@ def _decode_lanes(
     number: int,
     count: int,
     conceal: bool,
-    threads: int,
 ) -> tuple[list[int], int]:
     """Take up a tile's chunks; returns the lanes that ended early, and how many parts were of no use."""
     all_layers = blocks.layers(tile.weights.ranges)
@@ -224,7 +224,7 @@ def _decode_lanes(
                 lost.add(lane)
                 continue
             try:
-                tile.decode(group_layers, lane, part.payload, part.symbols_crc, threads)
+                tile.decode(group_layers, lane, part.payload, part.symbols_crc)
             except BitstreamError:
                 if not conceal:
                     raise
@@ -248,4 +248,4 @@ def _decode_base(weights: VqWeights, part: Part, shape: tuple[int, int], level: 
     return z.astype(np.int16)
 
 
-__all__ = ["MAX_LANES", "Coded", "Part", "decode", "encode"]
+__all__ = ["MAX_LANES", "Coded", "Part", "decode", "encode", "encode_base"]

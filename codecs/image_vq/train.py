@@ -2,13 +2,11 @@
 
 1. Latents of crops under the image model, whose transform and hyperprior stay as they are.
 2. Codebooks, with their priors (`learn`).
-3. Context networks on what the codebooks code (`learn_context`).
-4. The synthesis on what the whole cascade decodes to, short files included (`finetune`).
+3. The synthesis on what the whole cascade decodes to, short files included (`finetune`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from siglum.codecs import models
+from siglum.codecs.image.constants import ANCHORS
 from siglum.codecs.image.weights import load_by_name
-from siglum.codecs.image_vq import export, finetune, gather, learn, learn_context
+from siglum.codecs.image_vq import export, finetune, gather, learn
 from siglum.codecs.image_vq.books import Book
-from siglum.codecs.image_vq.context import Context
 from siglum.codecs.image_vq.weights import make
 from siglum.datasets.images import CropSampler, find_images, split
 
@@ -37,12 +35,14 @@ class Recipe:
         The image model to begin with.
     crops, held_out
         Crops of 256 x 256 to learn from, and of the held-out pictures to report on.
-    book_steps, context_steps
-        Steps of codebooks and context networks.
+    book_steps
+        Steps of training the codebooks.
     minutes
-        Of training the synthesis.
+        Of training the synthesis; 0: it stays the image model's.
     worth
         Bits that one squared step of error is worth to the encoder, on average over channels.
+    lift
+        How far decoded residuals are moved away from zero at the lowest and the highest level, in steps.
     seed
         Of everything.
     """
@@ -51,9 +51,9 @@ class Recipe:
     crops: int = 1500
     held_out: int = 96
     book_steps: int = 2500
-    context_steps: int = 1500
-    minutes: float = 30.0
-    worth: float = 12.0
+    minutes: float = 0.0
+    worth: float = 14.0
+    lift: tuple[float, float] = (0.12, 0.035)
     seed: int = 1
 
 
@@ -90,6 +90,7 @@ class Run:
         self.sensitive = gather.sensitivity(self.model, self.held_out)
         self.worth = channel_worth(len(self.sensitive), recipe.worth, self.sensitive)
         self.order = gather.importance(self.train, self.sensitive)
+        self.lift = np.linspace(*recipe.lift, ANCHORS).astype(np.float32)
         self.conceal = gather.neighbour_gain(self.train)
 
     def log(self, line: str) -> None:
@@ -99,10 +100,10 @@ class Run:
             file.write(line + "\n")
 
     def _collect(
-        self, books: list[Book], context: Context | None, synthesis: dict[str, NDArray[Any]] | None = None
+        self, books: list[Book], synthesis: dict[str, NDArray[Any]] | None = None
     ) -> dict[str, NDArray[Any]]:
         image = {**self.tensors, **(synthesis or {})}
-        return export.collect(image, books, self.order, self.conceal, self.worth, context)
+        return export.collect(image, books, self.order, self.conceal, self.worth, self.lift)
 
     def books(self) -> list[Book]:
         """Codebooks, trained or from the folder."""
@@ -121,26 +122,11 @@ class Run:
             torch.save(model.state_dict(), path)
         return export.to_integers(model)
 
-    def context(self, books: list[Book]) -> Context:
-        """Context networks, trained or from the folder."""
-        path = self.out / "context.npz"
-        weights = make(self._collect(books, None), bytes(8))
-        if path.exists():
-            with np.load(path) as file:
-                tensors = {name: file[name] for name in file.files if name != "metadata"}
-                metadata = json.loads(file["metadata"].tobytes())
-            return Context.from_tensors(tensors, metadata, weights.ranges)
-        data, held_out = (learn_context.samples(weights, part) for part in (self.train, self.held_out))
-        steps, seed = self.recipe.context_steps, self.recipe.seed
-        context = learn_context.train(weights, data, held_out, steps, self.log, seed=seed)
-        metadata = np.frombuffer(json.dumps(context.metadata()).encode(), np.uint8)
-        kept: dict[str, Any] = {"metadata": metadata, **context.tensors()}
-        np.savez(path, **kept)
-        return context
-
     def synthesis(self, books: list[Book]) -> dict[str, NDArray[Any]]:
         """The synthesis' tensors, trained or gone on with."""
-        weights = make(self._collect(books, None), bytes(8))
+        if not self.recipe.minutes:
+            return {}
+        weights = make(self._collect(books), bytes(8))
         data = finetune.decoded(weights, self.train, self.recipe.seed)
         model = self.model.model
         tuner = finetune.Finetuner(model, data, self.recipe.minutes, seed=self.recipe.seed)
@@ -169,8 +155,7 @@ def main(
     """
     run = Run(recipe, data, out, log)
     books = run.books()
-    context = run.context(books)
-    tensors = run._collect(books, context, run.synthesis(books))
+    tensors = run._collect(books, run.synthesis(books))
     path = out / "model.safetensors"
     lines = (out / "log.txt").read_text().splitlines() if (out / "log.txt").exists() else []
     card = {

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS
 from siglum.codecs.image_vq import books
-from siglum.codecs.image_vq.context import Context
 from siglum.codecs.image_vq.prior import Prior
 from siglum.errors import UnknownModel
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 CODEC = "image-vq"
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
-PRIOR, BOOKS, CONTEXT, NETWORK = "prior.", "books.", "context.", "model."
+PRIOR, BOOKS, NETWORK = "prior.", "books.", "model."
 ENCODER_NETWORK = models.ENCODER + NETWORK
 WORTH = models.ENCODER + "worth"
 MEAN_UNIT = 1024  # integers per deviation in the prior's means
@@ -40,14 +39,11 @@ class Config(msgspec.Struct, frozen=True):
         What the integer network of the prior needs besides its tensors.
     ranges
         Ends of the ranges of channels, by falling importance, that are layers of the finest stage.
-    context
-        What the context networks need besides their tensors; empty where there are none.
     """
 
     preset: dict[str, int]
     network: dict[str, str]
     ranges: list[int]
-    context: dict[str, str] = {}
 
 
 class VqWeights:
@@ -72,17 +68,13 @@ class VqWeights:
         self.preset, self.ranges = config.preset, tuple(config.ranges)
         self.prior = Prior(_below(tensors, PRIOR), config.network)
         self.books = books.from_tensors(_below(tensors, BOOKS))
-        self.context = (
-            Context.from_tensors(_below(tensors, CONTEXT), config.context, self.ranges)
-            if config.context
-            else None
-        )
         self.order = np.asarray(tensors["order"]).astype(np.intp)
         """(latent,): channels by falling importance."""
         self.conceal = np.asarray(tensors["conceal"], np.float32)
         """(latent,): part of the mean of its neighbours' residuals that a lost block takes."""
         self.worth = np.asarray(tensors[WORTH], np.float32)
         """(latent,): bits that one squared step of error is worth to the encoder."""
+        self._lift = np.asarray(tensors["lift"], np.float32)
         self._check()
 
     def _check(self) -> None:
@@ -96,6 +88,7 @@ class VqWeights:
             and all(gain.shape == (ANCHORS, latent) for gain in gains)
             and self.order.shape == self.conceal.shape == self.worth.shape == (latent,)
             and np.array_equal(np.sort(self.order), np.arange(latent))
+            and self._lift.shape == (ANCHORS,)
             and rising
             and self.ranges[-1:] == (latent,)
             and all(1 <= size <= MAX_SIZE for size in self.preset.values())
@@ -111,6 +104,11 @@ class VqWeights:
 
         networks = {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
         return NativeEngine(networks, self.preset)
+
+    def lift(self, level: int) -> float:
+        """How far decoded residuals are moved away from zero at a level, in steps."""
+        low, part = divmod(level, ANCHOR_STEP)
+        return float(self._lift[low] + (self._lift[low + 1] - self._lift[low]) * (part / ANCHOR_STEP))
 
     @lru_cache(maxsize=8)  # noqa: B019 - the weights live as long as the process
     def mean_unit(self, level: int) -> NDArray[np.float32]:

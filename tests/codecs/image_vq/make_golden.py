@@ -31,6 +31,7 @@ def pictures() -> dict[str, tuple[ImageVqCodec, Picture]]:
         "lanes": (ImageVqCodec(level=120, lanes=3), Picture(crop)),
         "gray": (ImageVqCodec(level=120), Picture(np.ascontiguousarray(crop[..., 1]))),
         "rgba": (ImageVqCodec(level=60), Picture(np.dstack([crop, alpha]))),
+        "large": (ImageVqCodec(level=200), Picture(np.ascontiguousarray(photo[:192, :256]))),
         "one-pixel": (ImageVqCodec(level=100), Picture(crop[:1, :1].copy())),
     }
 
@@ -41,7 +42,7 @@ def main() -> None:
     for old in FOLDER.iterdir():
         old.unlink()
     files = {name: codec.encode(picture) for name, (codec, picture) in pictures().items()}
-    files["cut"] = container.truncate_chunks(files["lanes"], count=4)
+    files["cut"] = container.truncate_chunks(files.pop("large"), count=3)
     for name, data in files.items():
         (FOLDER / f"{name}.sgl").write_bytes(data)
         Image.fromarray(ImageVqCodec().decode_array(data)).save(FOLDER / f"{name}.png", optimize=True)

@@ -13,7 +13,6 @@ from siglum.codecs.image_vq import blocks, books, lattice
 from siglum.codecs.image_vq.constants import CLASSES, SKIPPED
 from siglum.codecs.image_vq.frame import Plan
 from siglum.codecs.image_vq.weights import load_by_name
-from siglum.entropy import rans
 
 
 @settings(deadline=None, max_examples=25)
@@ -110,7 +109,3 @@ def test_plans_number_chunks_in_the_order_of_the_file() -> None:
     assert list(plan.spans()) == [range(2), range(2, 3)]
     numbers = [plan.number(g, t, lane, 3) for g in range(2) for t in range(3) for lane in range(2)]
     assert numbers == list(range(3, 15)) and plan.chunks(3) == 15
-
-
-def test_an_empty_stream_ends_at_once() -> None:
-    rans.Decoder(rans.Encoder().finish()).finish()
