@@ -69,7 +69,7 @@ def _cut(data: bytes, chunks: int | None, max_bytes: int | None) -> bytes:
     except BitstreamError as error:
         decode_picture(data)  # whose own error tells more, if it is damaged already
         raise UsageError(
-            "it cannot be cut there: only files of image-vq are progressive, others need every chunk of their "
-            "picture; encode the picture again with --codec image-vq, or with --target size=… instead"
+            "it cannot be cut there: it is not progressive (files of image-vq are) and needs every chunk of its "
+            "picture; encode the picture again with --target size=… or --codec image-vq instead"
         ) from error
     return kept

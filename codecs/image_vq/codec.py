@@ -225,8 +225,8 @@ class ImageVqCodec:
         pixels, unused = self._decode_parts(header, plan, parts, conceal)
         if conceal and (found.lost or unused):
             warnings.warn(
-                f"{found.lost} chunks of the picture are damaged or missing, {unused} more cannot be used without "
-                "them: what is shown there is a guess",
+                f"of the picture's chunks {found.lost} are damaged or missing, and {unused} more cannot be used "
+                "without them: what is shown there is a guess",
                 ConcealedWarning,
                 stacklevel=2,
             )
