@@ -60,28 +60,22 @@ def lanes_of(rows: int, columns: int, lanes: int) -> NDArray[np.uint8]:
     return ((step * i + j) % lanes).astype(np.uint8).ravel()
 
 
-def neighbour_mean(
-    values: NDArray[np.float32], known: NDArray[np.bool_], rows: int, columns: int
-) -> NDArray[np.float32]:
-    """Mean of what is known of the four neighbours of each block; zero where nothing is.
+def outside(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """What stands beside each position of a block, outside of it: zero beyond the edge.
 
     Parameters
     ----------
     values
-        (blocks, C).
-    known
-        (blocks, C).
+        (blocks, C, 4).
+
+    Returns
+    -------
+    (blocks, 4, 2 C): of each position the neighbour in its row, then that in its column.
     """
     down, right = shape_of(rows, columns)
-    grid = np.where(known, values, 0).reshape(down, right, -1)
-    there = known.astype(np.float32).reshape(grid.shape)
-    total, count = np.zeros_like(grid), np.zeros_like(grid)
-    for target, source in (
-        (np.s_[1:], np.s_[:-1]),
-        (np.s_[:-1], np.s_[1:]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-        (np.s_[:, :-1], np.s_[:, 1:]),
-    ):
-        total[target] += grid[source]
-        count[target] += there[source]
-    return (total / np.maximum(count, 1)).astype(np.float32).reshape(values.shape)
+    grid = values.reshape(down, right, -1, SIDE, SIDE)
+    beside, above = np.zeros_like(grid), np.zeros_like(grid)
+    beside[:, 1:, ..., 0], beside[:, :-1, ..., 1] = grid[:, :-1, ..., 1], grid[:, 1:, ..., 0]
+    above[1:, ..., 0, :], above[:-1, ..., 1, :] = grid[:-1, ..., 1, :], grid[1:, ..., 0, :]
+    both = np.concatenate([beside, above], axis=2).reshape(down * right, -1, DIMENSION)
+    return np.ascontiguousarray(both.transpose(0, 2, 1))

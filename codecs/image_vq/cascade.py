@@ -198,14 +198,15 @@ class Tile:
         return blocks.join(values.reshape(-1, self.channels, DIMENSION), self.weights.order, *self.shape)
 
     def concealed(self, lost: list[int]) -> Floats:
-        """As `residual`, with vectors of lost lanes of which nothing came filled in from the blocks around them."""
+        """As `residual`, with vectors of lost lanes of which nothing came filled in from what stands around them."""
         missing = np.zeros(self._kinds.shape, np.bool_)
         for lane in lost:
             missing[self._blocks[lane]] = True
-        done = self._done.reshape(self._kinds.shape)
-        missing &= (self._kinds != SKIPPED) & ~done
+        missing &= (self._kinds != SKIPPED) & ~self._done.reshape(self._kinds.shape)
         values = self._values().reshape(*self._kinds.shape, DIMENSION)
-        means = blocks.neighbour_mean(values.mean(axis=-1), done, *self.shape)
-        guess = means * self.weights.conceal[self.weights.order]
-        values += np.where(missing, guess, 0)[..., None]
+        matrices = self.weights.conceal
+        some = matrices.shape[2]
+        around = blocks.outside(values[:, :some], *self.shape)
+        guess = np.einsum("npi,pio->nop", around, matrices)
+        values[:, :some] = np.where(missing[:, :some, None], guess, values[:, :some])
         return blocks.join(values, self.weights.order, *self.shape)

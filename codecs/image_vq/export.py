@@ -65,7 +65,7 @@ def collect(
     books
         Codebook of each class.
     order, conceal, worth
-        (latent,) each, see `weights.VqWeights`.
+        See `weights.VqWeights`.
     lift
         (ANCHORS,) see `weights.VqWeights.lift`; None: none.
     """

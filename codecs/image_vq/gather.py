@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from siglum.codecs.image_vq.learn import Vectors
 from siglum.datasets.images import CropSampler
 
 Floats = NDArray[np.float32]
+CONCEALED_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,22 @@ def importance(data: Latents, sensitive: Floats) -> NDArray[np.int32]:
     return np.argsort(-np.exp(np.log(energy + 1e-9).mean(0)) * sensitive).astype(np.int32)
 
 
-def neighbour_gain(data: Latents) -> Floats:
-    """(latent,): the part of its neighbours' mean residual that best predicts a block's."""
-    above, below = np.zeros(data.y.shape[-1]), np.full(data.y.shape[-1], 1e-9)
+def concealment(data: Latents, order: NDArray[np.integer[Any]]) -> Floats:
+    """(4, 2 K, K): least-squares prediction of a block's residuals from its neighbours', see `weights.VqWeights`.
+
+    A small ridge keeps channels still that hardly occur.
+    """
+    count = CONCEALED_CHANNELS
+    squares, products = np.zeros((4, 2 * count, 2 * count)), np.zeros((4, 2 * count, count))
     for y, mean in zip(data.y, data.mean, strict=True):
-        residual = y.astype(np.float32) - mean.astype(np.float32)
-        rows, columns, channels = residual.shape
-        means = blocks.split(residual, np.arange(channels)).mean(axis=-1)
-        around = blocks.neighbour_mean(means, np.ones(means.shape, np.bool_), rows, columns)
-        above += (means * around).sum(0)
-        below += (around**2).sum(0)
-    return np.clip(above / below, 0, 1).astype(np.float32)
+        residual = (y.astype(np.float32) - mean.astype(np.float32))[..., order[:count]]
+        rows, columns, _ = residual.shape
+        vectors = blocks.split(residual, np.arange(count))
+        around, own = blocks.outside(vectors, rows, columns), vectors.transpose(0, 2, 1)
+        squares += np.einsum("npi,npj->pij", around, around)
+        products += np.einsum("npi,npo->pio", around, own)
+    ridge = 1e-3 * np.trace(squares, axis1=1, axis2=2).mean() / (2 * count) * np.eye(2 * count)
+    return np.linalg.solve(squares + ridge, products).astype(np.float32)
 
 
 def vectors(data: Latents, worth: Floats, most: int, seed: int = 0) -> Vectors:

@@ -91,7 +91,7 @@ class Run:
         self.worth = channel_worth(len(self.sensitive), recipe.worth, self.sensitive)
         self.order = gather.importance(self.train, self.sensitive)
         self.lift = np.linspace(*recipe.lift, ANCHORS).astype(np.float32)
-        self.conceal = gather.neighbour_gain(self.train)
+        self.conceal = gather.concealment(self.train, self.order)
 
     def log(self, line: str) -> None:
         """Print a line and keep it in the run's log, which the card quotes."""

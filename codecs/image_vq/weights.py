@@ -71,7 +71,8 @@ class VqWeights:
         self.order = np.asarray(tensors["order"]).astype(np.intp)
         """(latent,): channels by falling importance."""
         self.conceal = np.asarray(tensors["conceal"], np.float32)
-        """(latent,): part of the mean of its neighbours' residuals that a lost block takes."""
+        """(4, 2 K, K): for each position of a lost block, what the K most important channels take from its
+        neighbours in row and column (`blocks.outside`)."""
         self.worth = np.asarray(tensors[WORTH], np.float32)
         """(latent,): bits that one squared step of error is worth to the encoder."""
         self._lift = np.asarray(tensors["lift"], np.float32)
@@ -86,7 +87,10 @@ class VqWeights:
             and self.preset.get("hyper") == self.prior.hyper
             and self._tensors[f"{NETWORK}deviation"].shape == (latent,)
             and all(gain.shape == (ANCHORS, latent) for gain in gains)
-            and self.order.shape == self.conceal.shape == self.worth.shape == (latent,)
+            and self.order.shape == self.worth.shape == (latent,)
+            and self.conceal.ndim == 3
+            and self.conceal.shape == (4, 2 * self.conceal.shape[2], self.conceal.shape[2])
+            and 1 <= self.conceal.shape[2] <= latent
             and np.array_equal(np.sort(self.order), np.arange(latent))
             and self._lift.shape == (ANCHORS,)
             and rising

@@ -48,11 +48,11 @@ def test_classes_go_by_the_widest_component() -> None:
     assert kinds[0] == kinds[CLASSES[-1] - 1] == SKIPPED
 
 
-def test_neighbour_mean_takes_what_is_known() -> None:
-    values = np.arange(6, dtype=np.float32).reshape(6, 1)
-    known = np.array([[True], [False], [True], [True], [True], [False]])
-    means = blocks.neighbour_mean(values, known, 4, 6)[:, 0]  # a grid of 2 x 3 blocks
-    assert means.tolist() == [3.0, 2.0, 0.0, 2.0, 3.0, 3.0]
+def test_outside_is_what_stands_beside_each_position() -> None:
+    grid = np.arange(1, 25, dtype=np.float32).reshape(4, 6, 1)  # 2 x 3 blocks
+    around = blocks.outside(blocks.split(grid, np.arange(1)), 4, 6).reshape(2, 3, 2, 2, 2)
+    assert around[0, 1].tolist() == [[[2, 0], [5, 0]], [[8, 15], [11, 16]]]
+    assert around[1, 0].tolist() == [[[0, 7], [15, 8]], [[0, 0], [21, 0]]]
 
 
 def test_the_nearest_lattice_point_is_nearest() -> None:
