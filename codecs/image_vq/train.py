@@ -57,8 +57,8 @@ class Recipe:
     seed: int = 1
 
 
-def channel_worth(channels: int, worth: float, sensitive: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """(channels,): what an error is worth, by how much the picture feels it, within a factor of 1.5 of the mean."""
+def channel_worth(worth: float, sensitive: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(latent,): what an error is worth, by how much the picture feels it, within a factor of 1.5 of the mean."""
     bounded = np.clip(sensitive / np.median(sensitive), 1 / 1.5, 1.5)
     return (worth * bounded).astype(np.float32)
 
@@ -88,7 +88,7 @@ class Run:
             self.model, CropSampler(held_out, seed=recipe.seed + 2), recipe.held_out, recipe.seed + 3
         )
         self.sensitive = gather.sensitivity(self.model, self.held_out)
-        self.worth = channel_worth(len(self.sensitive), recipe.worth, self.sensitive)
+        self.worth = channel_worth(recipe.worth, self.sensitive)
         self.order = gather.importance(self.train, self.sensitive)
         self.lift = np.linspace(*recipe.lift, ANCHORS).astype(np.float32)
         self.conceal = gather.concealment(self.train, self.order)

@@ -12,7 +12,6 @@ pytest.importorskip("torch")
 
 from siglum.codecs import models
 from siglum.codecs.image_vq import gather, train
-from siglum.codecs.image_vq.weights import load_by_name
 
 
 def photos(folder: Path) -> Path:
@@ -50,6 +49,5 @@ def test_a_small_run_makes_weights_that_code(tmp_path: Path, monkeypatch: pytest
 
 
 def test_worth_follows_sensitivity_within_bounds() -> None:
-    worth = train.channel_worth(5, 10.0, np.array([1.0, 1.0, 1.2, 9.0, 0.1]))
+    worth = train.channel_worth(10.0, np.array([1.0, 1.0, 1.2, 9.0, 0.1]))
     assert np.allclose(worth, [10, 10, 12, 15, 10 / 1.5])
-    assert load_by_name("vq-small").worth.min() > 0
