@@ -66,6 +66,39 @@ def image(name: str, threads: int) -> Coder:
     )
 
 
+def image_vq(name: str, threads: int) -> Coder:
+    """The `image-vq` codec; its dial is the quality, 0 to 100."""
+    from siglum.codecs.image_vq.codec import ImageVqCodec
+    from siglum.codecs.image_vq.weights import load_by_name
+
+    try:
+        model = ImageVqCodec().config.model
+        weights = load_by_name(model).id.hex()
+    except UnknownModel as error:
+        raise MissingPeer(f"{name}: {error}") from error
+
+    def codec(dial: Dial) -> ImageVqCodec:
+        return ImageVqCodec(quality=dial or 0.0, threads=threads)
+
+    return Coder(
+        name,
+        "image",
+        ".sgl",
+        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
+        quick=(12.5, 37.5, 62.5, 87.5),
+        version=_version(),
+        encode=lambda pixels, dial: codec(dial).encode(pixels),
+        decode=lambda data: codec(None).decode_array(data),
+        settings=lambda dial: {
+            "quality": dial,
+            "level": codec(dial).level,
+            "model": model,
+            "weights": weights,
+        },
+        threads=threads,
+    )
+
+
 def tensor(name: str, threads: int) -> Coder:
     """The `tensor` codec: bit for bit, which has no dial, or as ``tensor-lossy`` with the quality as its dial."""
     from siglum.codecs.tensor.codec import TensorCodec

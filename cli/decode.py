@@ -20,7 +20,7 @@ from siglum.cli.files import (
 )
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
-from siglum.cli.pictures import decode_picture, limits_of, parse_region
+from siglum.cli.pictures import decode_damaged, limits_of, parse_region
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
 
@@ -41,7 +41,14 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     "else what it was before]",
 )
 @click.option(
-    "--partial", is_flag=True, help="Of caches: what is whole, if some blocks are damaged or missing."
+    "--partial",
+    is_flag=True,
+    help="What is whole: of a progressive picture that was cut off, of a cache with damaged or missing blocks.",
+)
+@click.option(
+    "--conceal",
+    is_flag=True,
+    help="Of image-vq pictures: guess what lost or damaged chunks held, and say so.",
 )
 @click.option("--tokens", metavar="A:B", help="Of caches: tokens A to B - 1 only.")
 @click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
@@ -71,6 +78,7 @@ def decode(
     recursive: bool,
     chosen: str | None,
     partial: bool,
+    conceal: bool,
     tokens: str | None,
     layers: str | None,
     calibration: str | None,
@@ -115,6 +123,7 @@ def decode(
         dry_run=dry_run,
         resume=resume,
         partial=partial,
+        conceal=conceal,
         tokens=caches.parse_tokens(tokens),
         layers=caches.parse_layers(layers),
         calibration=calibration,
@@ -137,6 +146,7 @@ class DecodeSettings:
     dry_run: bool
     resume: bool
     partial: bool
+    conceal: bool
     tokens: tuple[int, int | None]
     layers: tuple[int, ...] | None
     calibration: str | None
@@ -145,12 +155,7 @@ class DecodeSettings:
     @property
     def of_caches(self) -> bool:
         """Whether an option was given that pictures have no use for."""
-        return (
-            self.partial
-            or self.tokens != (0, None)
-            or self.layers is not None
-            or self.calibration is not None
-        )
+        return self.tokens != (0, None) or self.layers is not None or self.calibration is not None
 
 
 @dataclass(frozen=True)
@@ -165,11 +170,15 @@ class _Decode:
         settings = self.settings
         data = source.read(accept_siglum)
         if caches.is_cache_file(data):
+            if settings.conceal:
+                raise UsageError("--conceal is for pictures")
             self._cache(source, data)
             return
         if settings.of_caches:
-            raise UsageError("--partial, --tokens, --layers and --calibration are for key-value caches")
+            raise UsageError("--tokens, --layers and --calibration are for key-value caches")
         if tensors.is_tensor_file(data):
+            if settings.partial or settings.conceal:
+                raise UsageError("--partial and --conceal are for pictures and caches, not for tensors")
             self._tensors(source, data)
             return
         if settings.fixed in tensors.SUFFIXES:
@@ -192,8 +201,15 @@ class _Decode:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
         start = time.perf_counter()
-        picture = decode_picture(
-            data, settings.threads, settings.max_pixels, settings.engine, settings.region
+        picture = decode_damaged(
+            data,
+            settings.threads,
+            settings.max_pixels,
+            settings.engine,
+            settings.region,
+            settings.partial,
+            settings.conceal,
+            warn=lambda text: complain(f"{source.name}: {text}", "warning: "),
         )
         seconds = time.perf_counter() - start
         from siglum.codecs.image.picture import write_picture

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from siglum.cli.inputs import Input, accept_both
 from siglum.cli.kinds import SIGLUM, kind_of
+from siglum.errors import UsageError
 
 DEFAULT_CODEC = "image"
+PROGRESSIVE_CODEC = "image-vq"
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +61,46 @@ def decode_picture(
     picture: Picture = (
         codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
     )
+    return picture
+
+
+def decode_damaged(
+    data: bytes,
+    threads: int | None,
+    max_pixels: int | None,
+    engine: str | None,
+    region: tuple[int, int, int, int] | None,
+    partial: bool,
+    conceal: bool,
+    warn: Callable[[str], None],
+) -> Picture:
+    """As `decode_picture`, also of what is left of a progressive file; `warn` gets what is guessed.
+
+    Raises
+    ------
+    UsageError
+        If partial or concealed decoding is asked of a codec that has none.
+    """
+    if not (partial or conceal):
+        return decode_picture(data, threads, max_pixels, engine, region)
+    from siglum import codecs
+    from siglum.codecs.container import read_header
+
+    limits = limits_of(max_pixels)
+    name = codecs.name_of_id(read_header(data, limits).codec)
+    if name != PROGRESSIVE_CODEC:
+        raise UsageError(
+            f"--partial and --conceal are for pictures of {PROGRESSIVE_CODEC}, this is one of {name}"
+        )
+    given = {} if engine is None else {"engine": engine}
+    codec = make_codec(name, threads=threads, partial=partial, conceal=conceal, **given)
+    with warnings.catch_warnings(record=True) as guessed:
+        warnings.simplefilter("always")
+        picture: Picture = (
+            codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
+        )
+    for warning in guessed:
+        warn(str(warning.message))
     return picture
 
 

@@ -85,3 +85,58 @@ def image(
         start=start,
         command=" ".join(["codec", *sys.argv[1:]]),
     )
+
+
+@train.command("image-vq", short_help="Train the image-vq codec.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option(
+    "--out", metavar="DIR", required=True, help="The folder of the run; what it holds is not done again."
+)
+@click.option(
+    "--from", "start", metavar="MODEL", default="small", show_default=True, help="The image model to use."
+)
+@click.option("--crops", type=click.IntRange(64), metavar="N", default=1500, show_default=True)
+@click.option("--book-steps", type=click.IntRange(1), metavar="N", default=2500, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0), metavar="M", default=0.0, show_default=True)
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
+@batch.threads_option
+def image_vq(
+    data: str,
+    out: str,
+    start: str,
+    crops: int,
+    book_steps: int,
+    minutes: float,
+    seed: int,
+    name: str,
+    threads: int | None,
+) -> None:
+    """Train codebooks and the synthesis of image-vq, beginning with a model of the image codec.
+
+    Stop it with Ctrl-C at any time; the same command goes on. At the end it writes model.safetensors and its card,
+    which `codec models add` installs. M are minutes for
+    the synthesis; with 0 it stays that of the image model.
+
+    \b
+    Example:
+      codec train image-vq --data photos --out runs/vq
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    require_torch("training")
+    import torch
+
+    from siglum.codecs.image_vq import train as training
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = training.Recipe(start, crops, max(crops // 16, 4), book_steps, minutes, seed=seed)
+    training.main(
+        Path(data),
+        Path(out),
+        recipe,
+        log=lambda line: complain(str(line), "train: "),
+        name=name,
+        command=" ".join(["codec", *sys.argv[1:]]),
+    )

@@ -29,9 +29,9 @@ def truncate(
 ) -> None:
     """Cut a siglum file down to its first chunks, without coding anything again.
 
-    What is left must still decode, which is tried before it is written. Today's picture files need every chunk
-    of their picture, so they cannot be made smaller by this: it is for progressive files to come, and takes
-    off extra chunks that stand at the end. For a smaller picture encode it again with --target size=20kB.
+    What is left must still decode, which is tried before it is written. Pictures of the codec image-vq are
+    progressive: any first chunks are a coarser picture. Those of the codec image need every chunk; for a smaller
+    one encode the picture again with --target size=20kB.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def _cut(data: bytes, chunks: int | None, max_bytes: int | None) -> bytes:
     except BitstreamError as error:
         decode_picture(data)  # whose own error tells more, if it is damaged already
         raise UsageError(
-            "it cannot be cut there: it is not progressive, and today's picture files need every chunk of "
-            "their picture; encode the picture again with --target size=… instead"
+            "it cannot be cut there: it is not progressive (files of image-vq are) and needs every chunk of its "
+            "picture; encode the picture again with --target size=… or --codec image-vq instead"
         ) from error
     return kept

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "image": "siglum.codecs.image.codec",
+    "image-vq": "siglum.codecs.image_vq.codec",
     "kv": "siglum.codecs.kv.codec",
     "tensor": "siglum.codecs.tensor.codec",
 }
 CODECS: Registry[Any] = Registry("codec", "siglum.codecs", _MODULES)
 NAMES = {
     1: "image",
+    2: "image-vq",
     64: "kv",
     96: "tensor",
 }  # the ids that a header names codecs by; those of other packages are found in CODECS

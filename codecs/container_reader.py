@@ -21,7 +21,7 @@ from siglum.codecs.container_chunks import (
 )
 from siglum.codecs.container_header import Limits, parse_header
 from siglum.codecs.container_source import Source, SourceLike
-from siglum.errors import MalformedHeader, Truncated, UsageError
+from siglum.errors import BitstreamError, MalformedHeader, Truncated, UsageError
 
 __all__ = ["Reader"]
 
@@ -170,9 +170,12 @@ class Reader:
         _, length, _ = read_chunk_head(self._source, self.limits)
         return self._source.read(min(size, length), "a chunk's payload")
 
-    def hop(self) -> list[Entry]:
-        """Find the chunks by their heads, without the index: for files whose index is lost or wrong."""
-        return self._hop()
+    def hop(self, damaged: bool = False) -> list[Entry]:
+        """Find the chunks by their heads, without the index: for files whose index is lost or wrong.
+
+        With `damaged` it ends quietly at a head that makes no sense, instead of raising.
+        """
+        return self._hop(damaged)
 
     def _read_index(self) -> list[Entry]:
         source, end = self._source, self._source.end or 0
@@ -212,7 +215,7 @@ class Reader:
             )
         return parse_trailer(chunk.payload, self.first, start, self.limits)
 
-    def _hop(self) -> list[Entry]:
+    def _hop(self, damaged: bool = False) -> list[Entry]:
         """Find the chunks by hopping from head to head; what is cut off and the index are left out."""
         source, end = self._source, self._source.end or 0
         index = IndexBuilder(self.limits)
@@ -222,8 +225,10 @@ class Reader:
             source.seek(start)
             try:
                 raw, size, sequence = read_chunk_head(source, self.limits)
-            except Truncated:
-                return entries
+            except BitstreamError as error:
+                if damaged or isinstance(error, Truncated):
+                    return entries
+                raise
             kind = raw[0] & TYPE_MASK
             size += len(raw) + (8 if raw[0] & SYMBOLS else 4)
             if kind in (0, ChunkType.INDEX) or start + size > end:
