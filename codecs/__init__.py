@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "image": "siglum.codecs.image.codec",
+    "image-fast": "siglum.codecs.image_fast.codec",
     "kv": "siglum.codecs.kv.codec",
     "tensor": "siglum.codecs.tensor.codec",
 }
 CODECS: Registry[Any] = Registry("codec", "siglum.codecs", _MODULES)
 NAMES = {
     1: "image",
+    3: "image-fast",
     64: "kv",
     96: "tensor",
 }  # the ids that a header names codecs by; those of other packages are found in CODECS

@@ -1,0 +1,346 @@
+#include "patches.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "checksum.hpp"
+#include "integer_network.hpp"
+#include "isa.hpp"
+
+namespace siglum::patches {
+namespace {
+
+const Kernels* find_kernels(const char* isa) {
+  if (cpu_has(isa) && !std::strcmp(isa, "avx2") && avx2_kernels()) return avx2_kernels();
+  if (cpu_has(isa) && !std::strcmp(isa, "avx512") && avx512_kernels()) return avx512_kernels();
+  return scalar_kernels();  // of NEON too: compilers vectorise it for that
+}
+
+// The first column of a phase in a row of positions, and the step to the next; a step of 0: there is none.
+struct Columns {
+  std::size_t first, step;
+};
+
+Columns columns_of(std::size_t group, std::size_t phase, std::size_t row) {
+  const std::size_t odd = row & 1;
+  if (group == 0) {
+    if (phase == 0) return {0, odd ? 0u : 2u};
+    if (phase == 1) return {1, odd ? 2u : 0u};
+    return {odd ? 0u : 1u, 2};
+  }
+  if (group == 1) return {phase == 0 ? odd : 1 - odd, 2};
+  return {0, 1};
+}
+
+}  // namespace
+
+// What one tile needs in memory.
+struct Coder::Work {
+  std::size_t rows = 0, columns = 0, positions = 0;
+  std::size_t stride = 0;  // channels that are coded: those of the groups that are there
+  std::vector<std::int16_t> values, symbols, seen, hidden, mixed, raw, means, coded;
+  std::vector<std::uint8_t> index;
+  std::int16_t active[channels] = {};
+
+  void resize(std::size_t height, std::size_t width) {
+    rows = height, columns = width, positions = height * width;
+    symbols.assign(positions * stride, 0);
+    seen.assign(positions * stride, 0);
+    hidden.resize(positions * 64);
+    mixed.resize(positions * 64);
+    raw.resize(positions * 64);
+    means.resize(positions * group_sizes[0]);
+    coded.resize(positions * 64 + 64);
+    index.resize(positions * 64 + 64);
+  }
+};
+
+Coder::Coder(const char* isa, const std::int8_t* weight, const std::int8_t* means, const std::int16_t* magnitudes,
+             int skip)
+    : kernels_(find_kernels(isa)), network_(integer_network::find_kernels(isa)), rans_(rans::kernels_named(isa)),
+      weight_(channels * quads * 4), offset_(channels), means_(means, means + 2 * group_sizes[0] * mean_inputs),
+      magnitudes_(magnitudes, magnitudes + magnitude_count), skip_(skip) {
+  if (!network_) network_ = integer_network::scalar_kernels();
+  if (!rans_) rans_ = rans::scalar_kernels();
+  for (std::size_t c = 0; c < channels; ++c) {
+    std::int32_t sum = 0;
+    for (std::size_t k = 0; k < quads * 4; ++k) {
+      const std::int8_t w = weight[c * quads * 4 + k];
+      weight_[((c / block * quads + k / 4) * block + c % block) * 4 + k % 4] = w;
+      sum += w;
+    }
+    offset_[c] = 255 * sum;
+  }
+}
+
+void Coder::add(Layer layer, const std::int32_t* multiplier) {
+  if (complete()) throw std::invalid_argument("the coder has all its layers");
+  if (layer.shift < 1 || layer.shift > 46 || layer.low > layer.high || layer.low < -32768 || layer.high > 32767)
+    throw std::invalid_argument("a layer's shift is 1 to 46, its low and high an interval of int16");
+  layer.multiplier.assign(layer.blocks * network_->width, 0);
+  std::copy(multiplier, multiplier + layer.out, layer.multiplier.begin());
+  layer.first_bias = bias_count_;
+  bias_count_ += layer.out;
+  layers_.push_back(std::move(layer));
+}
+
+void Coder::add_pointwise(const std::int8_t* weight, std::size_t out, std::size_t in, const std::int32_t* multiplier,
+                          int shift, std::int32_t low, std::int32_t high) {
+  const std::size_t step = layers_.size() / 3 + 1, last = layers_.size() % 3;
+  std::size_t group = 0, phase = step;
+  while (group + 1 < group_count && phase >= phase_counts[group]) phase -= phase_counts[group++];
+  const std::size_t before = phase ? group_ends[group] : group_ends[group] - group_sizes[group];
+  const bool fits = last == 0 ? in == before && out >= 1 && out <= 64
+                              : last == 2 && in == layers_.back().out && out == group_sizes[group];
+  if (complete() || !fits || in % 2) throw std::invalid_argument("a layer does not fit the groups of channels");
+  const std::size_t width = network_->width, blocks = (out + width - 1) / width, pairs = in / 2;
+  std::vector<std::int16_t> packed(blocks * pairs * width * 2, 0);
+  for (std::size_t o = 0; o < out; ++o)
+    for (std::size_t i = 0; i < in; ++i)
+      packed[((o / width * pairs + i / 2) * width + o % width) * 2 + i % 2] = weight[o * in + i];
+  add({in, out, blocks, std::move(packed), {}, shift, low, high, 0}, multiplier);
+}
+
+void Coder::add_depthwise(const std::int8_t* weight, std::size_t count, const std::int32_t* multiplier, int shift,
+                          std::int32_t low, std::int32_t high) {
+  if (layers_.size() % 3 != 1 || layers_.back().out != count)
+    throw std::invalid_argument("a depthwise layer does not fit the one before");
+  const std::size_t width = network_->width, blocks = (count + width - 1) / width;
+  std::vector<std::int16_t> packed(blocks * 9 * width * 2, 0);
+  for (std::size_t tap = 0; tap < 9; ++tap)
+    for (std::size_t c = 0; c < count; ++c)
+      packed[((c / width * 9 + tap) * width + c % width) * 2] = weight[tap * count + c];
+  add({count, count, blocks, std::move(packed), {}, shift, low, high, 0}, multiplier);
+}
+
+// Coefficients of a tile; patches that the picture's edge cuts are continued by its last samples.
+void Coder::project(const Pixels& pixels, const Tile& tile, const Level& level, Work& work) const {
+  const std::size_t blocks = (work.stride + block - 1) / block, stride = blocks * block;
+  const std::size_t columns = tile.right - tile.left;
+  work.values.resize((tile.bottom - tile.top) * columns * stride);
+  const std::size_t whole_right = std::min(tile.right, pixels.width / side);
+  const std::size_t whole = whole_right > tile.left ? whole_right - tile.left : 0;
+  std::vector<std::uint8_t> edge;
+  for (std::size_t r = tile.top; r < tile.bottom; ++r) {
+    std::int16_t* out = work.values.data() + (r - tile.top) * columns * stride;
+    const bool cut = (r + 1) * side > pixels.height;
+    const std::size_t direct = cut ? 0 : whole;
+    if (direct)
+      kernels_->project(pixels.data + static_cast<std::ptrdiff_t>(r * side) * pixels.row + tile.left * row_bytes,
+                        pixels.row, direct, weight_.data(), blocks, offset_.data(), level.scales, out, stride);
+    if (direct == columns) continue;
+    const std::size_t rest = columns - direct, bytes = rest * row_bytes;
+    edge.resize(side * bytes);
+    for (std::size_t y = 0; y < side; ++y) {
+      const std::size_t from = std::min(r * side + y, pixels.height - 1);
+      const std::uint8_t* line = pixels.data + static_cast<std::ptrdiff_t>(from) * pixels.row;
+      std::uint8_t* to = edge.data() + y * bytes;
+      const std::size_t first = (tile.left + direct) * row_bytes;
+      const std::size_t there = std::min(bytes, pixels.width * 3 - first);
+      std::memcpy(to, line + first, there);
+      for (std::size_t x = there; x < bytes; ++x) to[x] = to[x - 3];
+    }
+    kernels_->project(edge.data(), static_cast<std::ptrdiff_t>(bytes), rest, weight_.data(), blocks, offset_.data(),
+                      level.scales, out + direct * stride, stride);
+  }
+}
+
+// What the tables of a step follow from, in 1/256 of a table, for every position and channel of its group.
+void Coder::context(std::size_t step, const Level& level, Work& work) const {
+  if (step == 0) {
+    for (std::size_t p = 0; p < work.positions; ++p)
+      for (std::size_t c = 0; c < group_sizes[0]; ++c)
+        work.raw[p * block + c] = static_cast<std::int16_t>(std::clamp(level.biases[c], -32768, 32767));
+    return;
+  }
+  const Layer* layer = &layers_[3 * (step - 1)];
+  std::int32_t bias[3][64] = {};
+  integer_network::Requantisation rules[3];
+  for (std::size_t i = 0; i < 3; ++i) {
+    std::copy(level.biases + layer[i].first_bias, level.biases + layer[i].first_bias + layer[i].out, bias[i]);
+    rules[i] = {bias[i], layer[i].multiplier.data(), layer[i].shift, layer[i].low, layer[i].high};
+  }
+  const std::size_t width = (layer[0].out + block - 1) / block * block, out = (layer[2].out + block - 1) / block * block;
+  network_->pointwise(work.seen.data(), work.stride, layer[0].in / 2, layer[0].weight.data(), layer[0].blocks, rules[0],
+                      work.hidden.data(), width, work.positions);
+  network_->depthwise(work.hidden.data(), width, work.rows, work.columns, layer[1].weight.data(), layer[1].blocks,
+                      rules[1], work.mixed.data(), 0, work.rows);
+  network_->pointwise(work.mixed.data(), width, layer[2].in / 2, layer[2].weight.data(), layer[2].blocks, rules[2],
+                      work.raw.data(), out, work.positions);
+}
+
+// Means of the first group at a phase's positions, from the symbols of its earlier phases.
+void Coder::means(std::size_t phase, Work& work) const {
+  const std::size_t count = group_sizes[0];
+  const std::int16_t* weight = means_.data() + (phase - 1) * count * mean_inputs;
+  std::int16_t in[mean_inputs];
+  for (std::size_t r = 0; r < work.rows; ++r) {
+    const Columns which = columns_of(0, phase, r);
+    if (!which.step) continue;
+    for (std::size_t x = which.first; x < work.columns; x += which.step) {
+      for (std::size_t tap = 0; tap < 9; ++tap) {
+        const std::size_t y = r + tap / 3 - 1, at = x + tap % 3 - 1;  // wraps below zero: beyond the tile, too
+        std::int16_t* to = in + tap * count;
+        if (y < work.rows && at < work.columns)
+          std::memcpy(to, work.symbols.data() + (y * work.columns + at) * work.stride, count * sizeof(std::int16_t));
+        else
+          std::memset(to, 0, count * sizeof(std::int16_t));
+      }
+      std::int16_t* out = work.means.data() + (r * work.columns + x) * count;
+      for (std::size_t c = 0; c < count; ++c) {
+        std::int32_t sum = 1 << (mean_shift - 1);
+        for (std::size_t k = 0; k < mean_inputs; ++k)
+          sum += static_cast<std::int32_t>(in[k]) * weight[c * mean_inputs + k];
+        out[c] = static_cast<std::int16_t>(std::clamp(sum >> mean_shift, -16384, 16384));
+      }
+    }
+  }
+}
+
+std::uint32_t Coder::checksum(const Work& work) const {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "symbols are checked as little-endian"
+#endif
+  return crc32c(reinterpret_cast<const std::uint8_t*>(work.symbols.data()), work.symbols.size() * sizeof(std::int16_t));
+}
+
+Coded Coder::encode(const Pixels& pixels, const Tile& tile, const Level& level, std::size_t groups,
+                    const rans::Tables& bank, const rans::Tables& flags) const {
+  thread_local Work work;
+  thread_local rans::Encoder encoder;
+  encoder = rans::Encoder(0, rans_);
+  work.stride = groups ? group_ends[groups - 1] : 0;
+  if (groups) project(pixels, tile, level, work);
+  const std::size_t rows = tile.bottom - tile.top, columns = tile.right - tile.left, positions = rows * columns;
+  std::size_t stride = (work.stride + block - 1) / block * block;
+
+  // A channel whose every coefficient rounds to zero is only a flag; groups of nothing else are left out.
+  const int smallest = (1 << fraction) - *std::max_element(level.thresholds, level.thresholds + 2 * tables);
+  std::int16_t most[channels] = {};
+  kernels_->largest(work.values.data(), stride, positions, work.stride, most);
+  for (std::size_t c = 0; c < work.stride; ++c) work.active[c] = most[c] >= smallest ? -1 : 0;
+  std::size_t left = work.stride;
+  while (left && !work.active[left - 1]) --left;
+  for (groups = 0; groups < group_count && (groups ? group_ends[groups - 1] : 0) < left;) ++groups;
+
+  Coded result;
+  result.payload.push_back(static_cast<std::uint8_t>(groups));
+  work.stride = groups ? group_ends[groups - 1] : 0;
+  work.resize(rows, columns);
+  if (!groups) {
+    result.crc = checksum(work);
+    return result;
+  }
+  std::uint8_t flag[channels];
+  for (std::size_t c = 0; c < work.stride; ++c) flag[c] = work.active[c] ? 0 : 1;
+  encoder.append(flags, {rans::SymbolKind::u8, flag}, work.stride, {rans::IndexKind::same, 0, nullptr});
+
+  const Quantisation rules = {level.thresholds, magnitudes_.data(), skip_};
+  std::size_t step = 0;
+  for (std::size_t group = 0; group < groups; ++group) {
+    const std::size_t first = group_ends[group] - group_sizes[group], count = group_sizes[group];
+    const std::size_t wide = (count + block - 1) / block * block;
+    for (std::size_t phase = 0; phase < phase_counts[group]; ++phase, ++step) {
+      context(step, level, work);
+      const bool predicted = group == 0 && phase;
+      if (predicted) means(phase, work);
+      std::size_t coded = 0;
+      for (std::size_t r = 0; r < rows; ++r) {
+        const Columns which = columns_of(group, phase, r);
+        if (!which.step) continue;
+        for (std::size_t x = which.first; x < columns; x += which.step) {
+          const std::size_t p = r * columns + x;
+          coded += kernels_->quantise(rules, work.values.data() + p * stride + first, work.raw.data() + p * wide,
+                                      work.active + first, predicted ? work.means.data() + p * count : nullptr, count,
+                                      work.symbols.data() + p * work.stride + first,
+                                      work.seen.data() + p * work.stride + first, work.coded.data() + coded,
+                                      work.index.data() + coded);
+        }
+      }
+      encoder.append(bank, {rans::SymbolKind::i16, work.coded.data()}, coded, {rans::IndexKind::u8, 0, work.index.data()});
+    }
+  }
+  encoder.finish(result.payload);
+  result.crc = checksum(work);
+  return result;
+}
+
+rans::Status Coder::decode(const std::uint8_t* data, std::size_t size, std::size_t rows, std::size_t columns,
+                           const Level& level, const rans::Tables& bank, const rans::Tables& flags, float* values,
+                           std::ptrdiff_t row, std::ptrdiff_t position, std::uint32_t& crc) const {
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t x = 0; x < columns; ++x)
+      std::memset(values + static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(x) * position, 0,
+                  channels * sizeof(float));
+  if (!size) return rans::Status::truncated;
+  const std::size_t groups = data[0];
+  if (groups > group_count || (!groups && size > 1)) return rans::Status::malformed;
+  Work work;
+  work.stride = groups ? group_ends[groups - 1] : 0;
+  work.resize(rows, columns);
+  if (!groups) {
+    crc = checksum(work);
+    return rans::Status::ok;
+  }
+  rans::Decoder decoder(rans_);
+  if (decoder.open(data + 1, size - 1) != rans::Status::ok) return decoder.status();
+  std::uint8_t flag[channels];
+  decoder.decode(flags, {rans::IndexKind::same, 0, nullptr}, work.stride, {rans::SymbolKind::u8, flag});
+  if (decoder.status() != rans::Status::ok) return decoder.status();
+  for (std::size_t c = 0; c < work.stride; ++c) work.active[c] = flag[c] ? 0 : -1;
+
+  std::size_t step = 0;
+  for (std::size_t group = 0; group < groups; ++group) {
+    const std::size_t first = group_ends[group] - group_sizes[group], count = group_sizes[group];
+    const std::size_t wide = (count + block - 1) / block * block;
+    for (std::size_t phase = 0; phase < phase_counts[group]; ++phase, ++step) {
+      context(step, level, work);
+      const bool predicted = group == 0 && phase;
+      if (predicted) means(phase, work);
+      std::size_t coded = 0;
+      const auto table_at = [&](std::size_t p, std::size_t c) {
+        const int table = std::clamp((work.raw[p * wide + c] + 128) >> 8, 0, static_cast<int>(tables) - 1);
+        return table & work.active[first + c];
+      };
+      const auto each = [&](auto&& visit) {
+        for (std::size_t r = 0; r < rows; ++r) {
+          const Columns which = columns_of(group, phase, r);
+          if (!which.step) continue;
+          for (std::size_t x = which.first; x < columns; x += which.step) visit(r, x, r * columns + x);
+        }
+      };
+      each([&](std::size_t, std::size_t, std::size_t p) {
+        for (std::size_t c = 0; c < count; ++c) {
+          const int table = table_at(p, c);
+          work.index[coded] = static_cast<std::uint8_t>(table);
+          coded += table >= skip_;
+        }
+      });
+      decoder.decode(bank, {rans::IndexKind::u8, 0, work.index.data()}, coded,
+                     {rans::SymbolKind::i16, work.coded.data()});
+      if (decoder.status() != rans::Status::ok) return decoder.status();
+      std::size_t next = 0;
+      bool beyond = false;
+      each([&](std::size_t r, std::size_t x, std::size_t p) {
+        float* to = values + static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(x) * position + first;
+        for (std::size_t c = 0; c < count; ++c) {
+          const int table = table_at(p, c), centre = predicted ? work.means[p * count + c] & work.active[first + c] : 0;
+          const int residual = table >= skip_ ? work.coded[next++] : 0, symbol = centre + residual;
+          beyond |= symbol < -32767 || symbol > 32767;
+          const int magnitude = symbol < 0 ? -symbol : symbol, size_class = residual < -1 || residual > 1 ? 1 : 0;
+          work.symbols[p * work.stride + first + c] = static_cast<std::int16_t>(symbol);
+          work.seen[p * work.stride + first + c] = magnitudes_[static_cast<std::size_t>(std::min(magnitude, 255))];
+          const float inward = level.offsets[static_cast<std::size_t>(table) * offset_classes + size_class];
+          to[c] = static_cast<float>(symbol) - (residual > 0 ? inward : residual < 0 ? -inward : 0.0f);
+        }
+      });
+      if (beyond) return rans::Status::corrupt;
+    }
+  }
+  crc = checksum(work);
+  return decoder.finish();
+}
+
+}  // namespace siglum::patches
