@@ -63,6 +63,7 @@ class Coder:
 # Name -> medium, and where the function is that makes the coder from its name and a number of threads.
 CATALOGUE: dict[str, tuple[Medium, str]] = {
     "image": ("image", "ours:image"),
+    "image-fast": ("image", "ours:image_fast"),
     "jpeg": ("image", "peers:jpeg"),
     "jpeg-444": ("image", "peers:jpeg"),
     "jpeg2000": ("image", "peers:jpeg2000"),

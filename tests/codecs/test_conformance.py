@@ -34,9 +34,11 @@ def cache(tokens: int, dtype: str) -> np.ndarray:
 
 SAMPLES = {
     "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
+    "image-fast": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "kv": [cache(70, "float16"), cache(3, "float32")],
     "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
 }
+BY_NAME_ONLY = {"image-fast"}  # codecs that no array picks by its shape
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 
 SCRIPT = """
@@ -56,8 +58,8 @@ def test_every_codec_of_this_package_has_a_sample() -> None:
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_round_trip_by_header_alone(name: str, case: int) -> None:
     array = SAMPLES[name][case]
-    assert codecs.codec_of_array(array) == name
-    out = siglum.decode(siglum.encode(array))
+    assert name in BY_NAME_ONLY or codecs.codec_of_array(array) == name
+    out = siglum.decode(siglum.encode(array, codec=name))
     assert (out.shape, out.dtype) == (array.shape, array.dtype)
 
 
@@ -81,7 +83,7 @@ def test_the_same_bytes_from_the_same_codec(name: str, case: int) -> None:
 def test_other_processes_and_thread_counts_decode_the_same(name: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.sgl" for i in range(len(SAMPLES[name]))]
     for path, array in zip(paths, SAMPLES[name], strict=True):
-        path.write_bytes(siglum.encode(array))
+        path.write_bytes(siglum.encode(array, codec=name))
     for threads in ("1", "2"):
         subprocess.run([sys.executable, "-c", SCRIPT, threads, *map(str, paths)], check=True)
         for path in paths:  # symbols are checked by their CRC inside; samples agree within one level
@@ -91,7 +93,7 @@ def test_other_processes_and_thread_counts_decode_the_same(name: str, tmp_path: 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_every_flipped_bit_and_every_cut_is_an_error(name: str, case: int) -> None:
-    data = siglum.encode(SAMPLES[name][case])
+    data = siglum.encode(SAMPLES[name][case], codec=name)
     random = np.random.default_rng(0)
     for place in range(min(len(data), 64)):
         with pytest.raises(errors.BitstreamError):
