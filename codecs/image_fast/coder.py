@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
+from siglum.codecs.image_fast.constants import GROUPS
 from siglum.entropy.integer_network import Depthwise, IntegerNetwork
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated
 from siglum.kernels import dispatch
+from siglum.kernels.reference import patches as reference
 
 Tile = tuple[slice, slice]
 
@@ -51,6 +53,9 @@ class PatchCoder:
     ----------
     weight
         (192, 768) int8: the projections, samples of a patch ordered (row, column, colour).
+    first
+        (8, 3) int8 in 1/128: the mean of the first group in its first phase, from the symbols of the same channel
+        two positions left, above, and both.
     means
         (2, 8, 72) int8 in 1/128: the mean of the first group in its second and third phase, from the nine
         neighbours' symbols, ordered (row, column, channel).
@@ -72,6 +77,7 @@ class PatchCoder:
     def __init__(
         self,
         weight: NDArray[np.int8],
+        first: NDArray[np.int8],
         means: NDArray[np.int8],
         magnitudes: NDArray[np.int16],
         networks: Sequence[IntegerNetwork],
@@ -79,7 +85,7 @@ class PatchCoder:
         bank: Tables,
         flags: Tables,
     ) -> None:
-        arrays = (np.ascontiguousarray(array) for array in (weight, means, magnitudes))
+        arrays = (np.ascontiguousarray(array) for array in (weight, first, means, magnitudes))
         self._arrays = (*arrays, skip)
         self._networks, self._bank, self._flags = tuple(networks), bank, flags
         self._native: dict[str, Any] = {}
@@ -153,6 +159,30 @@ class PatchCoder:
         if status:
             raise BitstreamError("a coded tile is damaged: it does not end where its symbols do")
         return int(crc)
+
+    def reference(
+        self, pixels: NDArray[np.uint8], level: Level
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+        """Symbols, flags and what every step codes of one tile, in NumPy: see `siglum.kernels.reference.patches`."""
+        weight, first, means, magnitudes, skip = self._arrays
+        layers = [layer for network in self._networks for layer in network.layers]
+        ends = np.cumsum([GROUPS[0]] + [layer.out_channels for layer in layers])  # type: ignore[union-attr]
+        biases = np.split(level.biases, ends[:-1])
+
+        def context(step: int, seen: NDArray[np.int64]) -> NDArray[np.int64]:
+            if step == 0:
+                return np.broadcast_to(biases[0].astype(np.int64), (*seen.shape[:2], GROUPS[0]))
+            network, own = self._networks[step - 1], biases[3 * step - 2 : 3 * step + 1]
+            conditions = [
+                bias - layer.bias if bound else None  # type: ignore[union-attr]
+                for bias, layer, bound in zip(own, network.layers, network.condition_bounds, strict=True)
+            ]
+            return network(seen[..., : network.in_channels].astype(np.int16), conditions).astype(np.int64)
+
+        y = reference.coefficients(pixels, weight, level.scales)
+        return reference.code(
+            y, context, first, means, magnitudes, level.thresholds, skip, level.groups
+        )
 
     @property
     def bias_count(self) -> int:

@@ -29,6 +29,8 @@ ACTIVATION_UNIT = 1024  # integers per unit of a real activation
 ACTIVATION_LIMIT = 16
 INDEX_UNIT = 256  # integers per step of the table index
 MAX_MAGNITUDE = MAGNITUDE_UNIT * 8  # of what contexts see: log2(1 + 255) is 8
+_LOWEST = math.log(float(GAUSSIAN_SCALES[0]))
+_GAIN = INDEX_UNIT * (len(GAUSSIAN_SCALES) - 1) / (math.log(float(GAUSSIAN_SCALES[-1])) - _LOWEST)
 STEPS = sum(len(PHASES[group]) if group < len(PHASES) else 1 for group in range(len(GROUPS)))
 
 
@@ -141,16 +143,13 @@ def export(model: FastModel) -> Contexts:
     ValueError
         If a sum could leave 32 bits.
     """
-    lowest = math.log(float(GAUSSIAN_SCALES[0]))
-    step = math.log(float(GAUSSIAN_SCALES[-1] / GAUSSIAN_SCALES[0])) / (len(GAUSSIAN_SCALES) - 1)
-    gain = INDEX_UNIT / step  # of a log scale, in 1/256 of a table
     unit, high = 1.0 / ACTIVATION_UNIT, ACTIVATION_LIMIT * ACTIVATION_UNIT
 
     def array(tensor: Tensor) -> np.ndarray:
         made: np.ndarray = tensor.detach().double().numpy()
         return made
 
-    first = (array(model.steps[0].leave_bias.anchors) - lowest) * gain  # type: ignore[union-attr,arg-type]
+    first = tables_of(array(model.steps[0].leave_bias.anchors))  # type: ignore[union-attr,arg-type]
     networks, enters, leaves = [], [], []
     for twin in list(model.steps)[1:]:
         anchors = array(twin.enter_bias.anchors)  # type: ignore[union-attr,arg-type]
@@ -161,14 +160,19 @@ def export(model: FastModel) -> Contexts:
         enters.append(_bias_steps(anchors - middle, enter, unit))
         taps = array(twin.mix.weight)[:, 0].transpose(1, 2, 0)  # type: ignore[union-attr,arg-type]
         mix = quantize_depthwise(taps, array(twin.mix.bias), unit, unit, 0, high)  # type: ignore[union-attr,arg-type]
-        anchors = (array(twin.leave_bias.anchors) - lowest) * gain  # type: ignore[union-attr,arg-type]
+        anchors = (array(twin.leave_bias.anchors) - _LOWEST) * _GAIN  # type: ignore[union-attr,arg-type]
         middle = anchors.mean(axis=0)
-        rows, bias = array(twin.leave.weight) * gain, array(twin.leave.bias) * gain  # type: ignore[union-attr,arg-type]
+        rows, bias = array(twin.leave.weight) * _GAIN, array(twin.leave.bias) * _GAIN  # type: ignore[union-attr,arg-type]
         leave = quantize_pointwise(rows, bias + middle, unit, 1.0)
         leaves.append(_bias_steps(anchors - middle, leave, 1.0))
         bounds = [int(np.abs(enters[-1]).max()), 0, int(np.abs(leaves[-1]).max())]
         networks.append(IntegerNetwork([enter, mix, leave], MAX_MAGNITUDE, bounds))
-    return Contexts(networks, np.rint(first).astype(np.int32), enters, leaves)
+    return Contexts(networks, first, enters, leaves)
+
+
+def tables_of(log_scale: np.ndarray) -> np.ndarray:
+    """Tables of log scales, in 1/256, int32."""
+    return np.rint((log_scale - _LOWEST) * _GAIN).astype(np.int32)
 
 
 def _bias_steps(anchors: np.ndarray, layer: object, unit: float) -> np.ndarray:

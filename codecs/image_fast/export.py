@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,50 +12,65 @@ import numpy as np
 
 from siglum.codecs import models
 from siglum.codecs.image.constants import LAMBDA_HIGH, LAMBDA_LOW
-from siglum.codecs.image.quantise import magnitude_bits
-from siglum.codecs.image_fast import context, tiles, weights
+from siglum.codecs.image_fast import bank, context, tiles, weights
 from siglum.codecs.image_fast.constants import CHANNELS, GROUPS, LEVELS, PATCH
 from siglum.codecs.image_fast.weights import FastWeights
+from siglum.entropy.gaussian import gaussian_tables
+from siglum.entropy.tables import Tables
 from siglum.codecs.image_fast.coder import Level
 
 if TYPE_CHECKING:
     from siglum.codecs.image_fast.transform import FastModel
 
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
-SKIP = 3  # coefficients of a table below this (a scale under 0.15) are not coded
 # Candidates for the bits that one squared step of error is worth.
-ERROR_WEIGHTS = (3.0, 4.5, 6.0, 8.0, 12.0, 20.0)
-OFFSET_PARTS = (0.5, 1.0)
+ERROR_WEIGHTS = (9.0, 12.0, 16.0)
+FIRST_WEIGHT = 9.0
+TABLE_ROUNDS = 2
+MORE_SKIP = 5
+SKIP_COST = 0.0003  # of the mean log cost, that coding less may cost
+OFFSET_PART = 0.5  # of the fitted offsets: the synthesis has learned the rest
 
 
-def thresholds(error_weight: float) -> np.ndarray:
+def thresholds(tables: Tables, error_weight: float) -> np.ndarray:
     """(2, 64) int16 in 1/32: rounding that minimises bits + weight * squared error under each table."""
-    bits = magnitude_bits()
-    first, second = bits[:, 1] - bits[:, 0], bits[:, 2] - bits[:, 1]
-    rows = [0.5 - np.maximum(step, 0.0) / (2 * error_weight) for step in (first, second)]
-    return np.rint(np.clip(np.stack(rows), 0.02, 0.5) * 32).astype(np.int16)
+    rounding = 0.5 - np.maximum(bank.step_bits(tables), 0.0) / (2 * error_weight)
+    return np.rint(np.clip(rounding, 0.02, 0.5) * 32).astype(np.int16)
 
 
-def collect(
-    model: FastModel, error_weight: float, offsets: np.ndarray, groups: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Calibration:
+    """What is fitted after training: bits that a squared step of error is worth, offsets, tables, skip."""
+
+    error_weight: float
+    offsets: np.ndarray
+    tables: Tables
+    first_means: np.ndarray  # (8, 3) int8
+    first_tables: np.ndarray  # (anchors, 8) int32, in 1/256
+    skip: int = 3
+
+
+def collect(model: FastModel, found: Calibration) -> dict[str, np.ndarray]:
     """All tensors of a model by name."""
     from siglum.codecs.image_fast.transform import PRESET
 
-    contexts, metadata = context.export(model).tensors()
+    exported = context.export(model)
+    exported.first = found.first_tables
+    contexts, metadata = exported.tensors()
     weight = model.project.weight.detach().double().numpy()
     step = np.maximum(np.abs(weight).max(axis=1), 1e-8) / 127.0
     order = np.arange(weight.shape[1]).reshape(3, PATCH, PATCH).transpose(1, 2, 0).ravel()
-    config = weights.Config(PRESET.to_dict(), SKIP, metadata)
+    config = weights.Config(PRESET.to_dict(), found.skip, metadata)
     tensors: dict[str, np.ndarray] = {
         weights.CONFIG: np.frombuffer(msgspec.json.encode(config), np.uint8).copy(),
         weights.PROJECT: np.rint(weight / step[:, None])[:, order].astype(np.int8),
         weights.PROJECT_SCALE: step.astype(np.float32),
         weights.GAIN: model.gain.anchors.detach().float().numpy(),
-        weights.THRESHOLDS: thresholds(error_weight),
-        weights.GROUP_LIMITS: np.full(LEVELS, len(GROUPS), np.uint8) if groups is None else groups,
-        "offsets": offsets.astype(np.float32),
+        weights.THRESHOLDS: thresholds(found.tables, found.error_weight),
+        weights.GROUP_LIMITS: np.full(LEVELS, len(GROUPS), np.uint8),
+        "offsets": found.offsets.astype(np.float32),
         f"{weights.NETWORK}inverse_gain.anchors": model.inverse_gain.anchors.detach().float().numpy(),
+        f"{weights.CONTEXT}first_means": found.first_means,
         f"{weights.CONTEXT}means": context.export_means(model),
         f"{weights.CONTEXT}magnitudes": context.magnitudes(),
     }
@@ -63,6 +79,7 @@ def collect(
         array = tensor.float().numpy().astype(np.float16 if half else np.float32)
         tensors[f"{weights.NETWORK}synthesis.{name}"] = array
     tensors.update({weights.CONTEXT + name: array for name, array in contexts.items()})
+    tensors.update({weights.TABLES + name: array for name, array in bank.to_tensors(found.tables).items()})
     return tensors
 
 
@@ -80,23 +97,63 @@ def build(
     pictures
         (H, W, 3) uint8 arrays of the training set, a dozen or more.
     """
-    none = np.zeros((64, 2), np.float32)
-    cost, tensors, chosen = math.inf, {}, 0.0
-    for error_weight in ERROR_WEIGHTS:
-        candidate = collect(model.eval(), error_weight, none)
-        found = mean_log_cost(_make(candidate), pictures)
-        log(f"error weight {error_weight:g}: mean log cost {found:.5f}")
-        if found < cost:
-            cost, tensors, chosen = found, candidate, error_weight
-    fitted = fit_offsets(_make(tensors), pictures)
-    for part in OFFSET_PARTS:
-        candidate = collect(model, chosen, fitted * part)
-        found = mean_log_cost(_make(candidate), pictures)
-        log(f"offsets times {part:g}: mean log cost {found:.5f}")
-        if found < cost:
-            cost, tensors = found, candidate
+    model.eval()
+    first = fit_first(model, pictures)
+    best = Calibration(FIRST_WEIGHT, np.zeros((64, 2), np.float32), gaussian_tables(), *first)
+    for _ in range(TABLE_ROUNDS):  # rounding follows from the tables, and they from what is rounded
+        best = replace(best, tables=fit_tables(_make(collect(model, best)), pictures))
+    cost = math.inf
+
+    def attempt(trial: Calibration, allowance: float = 0.0) -> None:
+        nonlocal best, cost
+        found = mean_log_cost(_make(collect(model, trial)), pictures)
+        log(
+            f"error weight {trial.error_weight:g}, offsets up to {trial.offsets.max():.3f}, skip {trial.skip}: "
+            f"mean log cost {found:.5f}"
+        )
+        if found < cost + allowance:
+            cost, best = min(found, cost), trial
+
+    for weight in ERROR_WEIGHTS:
+        trial = replace(best, error_weight=weight)
+        attempt(replace(trial, tables=fit_tables(_make(collect(model, trial)), pictures)))
+    attempt(replace(best, offsets=fit_offsets(_make(collect(model, best)), pictures) * OFFSET_PART))
+    attempt(replace(best, skip=MORE_SKIP), SKIP_COST)
+    tensors = collect(model, best)
     limits = fit_groups(_make(tensors), pictures, log)
     return {**tensors, weights.GROUP_LIMITS: limits}
+
+
+def fit_first(model: FastModel, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """How the first phase is predicted from itself, (8, 3) int8 in 1/128, and its tables, (anchors, 8) in 1/256."""
+    count = GROUPS[0]
+    weight = model.project.weight.detach().double().numpy()[:count].reshape(count, 3, PATCH, PATCH)
+    rows, targets = [], []
+    for pixels in pictures:
+        height, width = (side // (2 * PATCH) for side in pixels.shape[:2])
+        cells = pixels[: height * 2 * PATCH, : width * 2 * PATCH].astype(np.float64) / 255 - 0.5
+        cells = cells.reshape(height, 2, PATCH, width, 2, PATCH, 3)[:, 0, :, :, 0]
+        y = np.einsum("hiwjk,ckij->hwc", cells, weight)
+        rows.append(np.stack([y[1:, :-1], y[:-1, 1:], y[:-1, :-1]], -1).reshape(-1, count, 3))
+        targets.append(y[1:, 1:].reshape(-1, count))
+    around, target = np.concatenate(rows), np.concatenate(targets)
+    parts, spread = [], []
+    for channel in range(count):
+        found = np.linalg.lstsq(around[:, channel], target[:, channel], rcond=None)[0]
+        found = np.rint(found * 128).clip(-127, 127)
+        parts.append(found)
+        spread.append(np.mean(np.abs(target[:, channel] - around[:, channel] @ found / 128)))
+    deviation = np.log(np.array(spread) * 1.25) + model.gain.anchors.detach().double().numpy()[:, :count]
+    return np.stack(parts).astype(np.int8), context.tables_of(np.maximum(deviation, -1.0))
+
+
+def fit_tables(model: FastWeights, pictures: Iterable[np.ndarray]) -> Tables:
+    """Tables of what the model's encoder codes under each, over all levels."""
+    counts = np.zeros((bank.COUNT, 513), np.int64)
+    for number, pixels in enumerate(pictures):
+        level = model.level(FITTED_LEVELS[number % len(FITTED_LEVELS)])
+        bank.histogram(model.coder.reference(pixels, level)[2], counts)
+    return bank.fit(counts)
 
 
 def coded(model: FastWeights, pixels: np.ndarray, level: Level) -> tuple[list[bytes], np.ndarray]:
@@ -153,16 +210,16 @@ def exact(model: FastWeights, pixels: np.ndarray, level: Level) -> np.ndarray:
 def fit_groups(
     model: FastWeights, pictures: Sequence[np.ndarray], log: Callable[[str], None] = print
 ) -> np.ndarray:
-    """(256,) uint8: the fewest groups at each level whose cost is within 0.1 % of the best."""
+    """(256,) uint8: the fewest groups at each level whose cost is within 0.2 % of the best."""
     limits = np.full(LEVELS, len(GROUPS), np.uint8)
-    least = 1
+    least = 2
     for number in range(0, LEVELS, 16):
         costs = {
             groups: mean_log_cost(model, pictures[:12], (number,), groups)
             for groups in range(least, len(GROUPS) + 1)
         }
         best = min(costs.values())
-        least = min(groups for groups, cost in costs.items() if cost <= best + 0.001)
+        least = min(groups for groups, cost in costs.items() if cost <= best + 0.002)
         limits[number:] = least
         log(f"level {number}: {least} groups")
         if least == len(GROUPS):

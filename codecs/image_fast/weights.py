@@ -13,9 +13,9 @@ from siglum.codecs import models
 from siglum.codecs.image.weights import save
 from siglum.codecs.image_fast.constants import ANCHOR_STEP, ANCHORS, CHANNELS, GROUPS, INPUTS, LEVELS
 from siglum.codecs.image_fast.context import Contexts
-from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.tables import Tables
 from siglum.errors import UnknownModel
+from siglum.codecs.image_fast import bank
 from siglum.codecs.image_fast.coder import Level, PatchCoder
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["FastWeights", "load_by_id", "load_by_name", "make", "save"]
 CODEC = "image-fast"
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
 CONTEXT = "context."
+TABLES = "tables."
 NETWORK = "model."
 PROJECT = models.ENCODER + "project"  # (192, 768) int8, samples ordered (row, column, colour)
 PROJECT_SCALE = models.ENCODER + "project_scale"  # (192,) float32
@@ -83,7 +84,7 @@ class FastWeights:
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset = config.preset
         contexts, metadata = _below(tensors, CONTEXT), config.networks
-        means, magnitudes = contexts.pop("means"), contexts.pop("magnitudes")
+        first, means, magnitudes = (contexts.pop(name) for name in ("first_means", "means", "magnitudes"))
         self.contexts = Contexts.from_tensors(contexts, metadata)
         self.offsets = np.ascontiguousarray(tensors["offsets"], np.float32)
         if magnitudes.dtype != np.int16 or magnitudes.min() < 0:
@@ -91,13 +92,15 @@ class FastWeights:
         for network in self.contexts.networks:
             if int(magnitudes.max()) > network.input_bound:
                 raise ValueError("a magnitude is beyond the bound that proves the networks exact")
+        self.bank = bank.from_tensors(tensors[f"{TABLES}sizes"], tensors[f"{TABLES}frequencies"])
         self.coder = PatchCoder(
             tensors[PROJECT],
+            first,
             means,
             magnitudes,
             self.contexts.networks,
             config.skip,
-            gaussian_tables(),
+            self.bank,
             flag_tables(),
         )
         self._check()

@@ -57,10 +57,10 @@ struct Coder::Work {
   }
 };
 
-Coder::Coder(const char* isa, const std::int8_t* weight, const std::int8_t* means, const std::int16_t* magnitudes,
-             int skip)
+Coder::Coder(const char* isa, const std::int8_t* weight, const std::int8_t* first, const std::int8_t* means,
+             const std::int16_t* magnitudes, int skip)
     : kernels_(find_kernels(isa)), network_(integer_network::find_kernels(isa)), rans_(rans::kernels_named(isa)),
-      weight_(channels * quads * 4), offset_(channels), means_(means, means + 2 * group_sizes[0] * mean_inputs),
+      weight_(channels * quads * 4), offset_(channels), first_(first, first + group_sizes[0] * first_inputs), means_(means, means + 2 * group_sizes[0] * mean_inputs),
       magnitudes_(magnitudes, magnitudes + magnitude_count), skip_(skip) {
   if (!network_) network_ = integer_network::scalar_kernels();
   if (!rans_) rans_ = rans::scalar_kernels();
@@ -199,6 +199,25 @@ void Coder::means(std::size_t phase, Work& work) const {
   }
 }
 
+// Means of the first phase at a position, from the nearest positions of the same phase that come before.
+void Coder::first_means(std::size_t row, std::size_t column, Work& work) const {
+  static constexpr std::int16_t nothing[group_sizes[0]] = {};
+  const std::int16_t* here = work.symbols.data() + (row * work.columns + column) * work.stride;
+  const std::size_t across = 2 * work.stride, down = across * work.columns;
+  const std::int16_t* around[first_inputs] = {column ? here - across : nothing, row ? here - down : nothing,
+                                              row && column ? here - down - across : nothing};
+  // At the edge the one neighbour that there is stands for all three.
+  if (!row) around[1] = around[2] = around[0];
+  if (!column) around[0] = around[2] = around[1];
+  std::int16_t* out = work.means.data() + (row * work.columns + column) * group_sizes[0];
+  for (std::size_t c = 0; c < group_sizes[0]; ++c) {
+    std::int32_t sum = 1 << (mean_shift - 1);
+    for (std::size_t k = 0; k < first_inputs; ++k)
+      sum += static_cast<std::int32_t>(around[k][c]) * first_[c * first_inputs + k];
+    out[c] = static_cast<std::int16_t>(std::clamp(sum >> mean_shift, -16384, 16384));
+  }
+}
+
 std::uint32_t Coder::checksum(const Work& work) const {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #error "symbols are checked as little-endian"
@@ -244,14 +263,15 @@ Coded Coder::encode(const Pixels& pixels, const Tile& tile, const Level& level, 
     const std::size_t wide = (count + block - 1) / block * block;
     for (std::size_t phase = 0; phase < phase_counts[group]; ++phase, ++step) {
       context(step, level, work);
-      const bool predicted = group == 0 && phase;
-      if (predicted) means(phase, work);
+      const bool predicted = group == 0;
+      if (predicted && phase) means(phase, work);
       std::size_t coded = 0;
       for (std::size_t r = 0; r < rows; ++r) {
         const Columns which = columns_of(group, phase, r);
         if (!which.step) continue;
         for (std::size_t x = which.first; x < columns; x += which.step) {
           const std::size_t p = r * columns + x;
+          if (step == 0) first_means(r, x, work);
           coded += kernels_->quantise(rules, work.values.data() + p * stride + first, work.raw.data() + p * wide,
                                       work.active + first, predicted ? work.means.data() + p * count : nullptr, count,
                                       work.symbols.data() + p * work.stride + first,
@@ -297,8 +317,8 @@ rans::Status Coder::decode(const std::uint8_t* data, std::size_t size, std::size
     const std::size_t wide = (count + block - 1) / block * block;
     for (std::size_t phase = 0; phase < phase_counts[group]; ++phase, ++step) {
       context(step, level, work);
-      const bool predicted = group == 0 && phase;
-      if (predicted) means(phase, work);
+      const bool predicted = group == 0;
+      if (predicted && phase) means(phase, work);
       std::size_t coded = 0;
       const auto table_at = [&](std::size_t p, std::size_t c) {
         const int table = std::clamp((work.raw[p * wide + c] + 128) >> 8, 0, static_cast<int>(tables) - 1);
@@ -324,6 +344,7 @@ rans::Status Coder::decode(const std::uint8_t* data, std::size_t size, std::size
       std::size_t next = 0;
       bool beyond = false;
       each([&](std::size_t r, std::size_t x, std::size_t p) {
+        if (step == 0) first_means(r, x, work);
         float* to = values + static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(x) * position + first;
         for (std::size_t c = 0; c < count; ++c) {
           const int table = table_at(p, c), centre = predicted ? work.means[p * count + c] & work.active[first + c] : 0;

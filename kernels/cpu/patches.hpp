@@ -23,6 +23,7 @@ constexpr std::size_t channels = 192;
 constexpr std::size_t phase_counts[group_count] = {3, 2, 1, 1, 1};
 constexpr std::size_t step_count = 8;
 constexpr std::size_t mean_inputs = 9 * group_sizes[0];
+constexpr std::size_t first_inputs = 3;  // of the first phase: symbols of the same channel left, above, above left
 constexpr int mean_shift = 7;
 constexpr std::size_t magnitude_count = 256;
 constexpr std::size_t offset_classes = 2;
@@ -54,8 +55,10 @@ struct Coded {
 // Immutable once its layers are added.
 class Coder {
  public:
-  // weight: (channels, 768) int8, samples of a patch in memory order; means: (phases - 1, group, mean_inputs).
-  Coder(const char* isa, const std::int8_t* weight, const std::int8_t* means, const std::int16_t* magnitudes, int skip);
+  // weight: (channels, 768) int8, samples of a patch in memory order; first: (group, first_inputs) and means:
+  // (phases - 1, group, mean_inputs), of the first group.
+  Coder(const char* isa, const std::int8_t* weight, const std::int8_t* first, const std::int8_t* means,
+        const std::int16_t* magnitudes, int skip);
 
   // The layers of every step but the first: one into the hidden channels, a depthwise one, one out.
   void add_pointwise(const std::int8_t* weight, std::size_t out, std::size_t in, const std::int32_t* multiplier, int shift,
@@ -90,6 +93,7 @@ class Coder {
   void project(const Pixels& pixels, const Tile& tile, const Level& level, Work& work) const;
   void context(std::size_t step, const Level& level, Work& work) const;
   void means(std::size_t phase, Work& work) const;
+  void first_means(std::size_t row, std::size_t column, Work& work) const;
   std::uint32_t checksum(const Work& work) const;
 
   const Kernels* kernels_;
@@ -97,7 +101,7 @@ class Coder {
   const rans::Kernels* rans_;
   std::vector<std::int8_t> weight_;   // packed
   std::vector<std::int32_t> offset_;  // 255 * the sum of a channel's weights
-  std::vector<std::int16_t> means_;
+  std::vector<std::int16_t> first_, means_;
   std::vector<std::int16_t> magnitudes_;
   int skip_;
   std::vector<Layer> layers_;

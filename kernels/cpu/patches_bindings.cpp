@@ -27,15 +27,15 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-void create(patches::Coder* self, const std::string& isa, Array<std::int8_t, 2> weight, Array<std::int8_t, 3> means,
-            Array<std::int16_t, 1> magnitudes, int skip) {
+void create(patches::Coder* self, const std::string& isa, Array<std::int8_t, 2> weight, Array<std::int8_t, 2> first,
+            Array<std::int8_t, 3> means, Array<std::int16_t, 1> magnitudes, int skip) {
   const std::size_t group = patches::group_sizes[0];
-  require(weight.shape(0) == patches::channels && weight.shape(1) == 4 * patches::quads && means.shape(0) == 2 &&
-              means.shape(1) == group && means.shape(2) == patches::mean_inputs &&
+  require(weight.shape(0) == patches::channels && weight.shape(1) == 4 * patches::quads && first.shape(0) == group &&
+              first.shape(1) == patches::first_inputs && means.shape(0) == 2 && means.shape(1) == group && means.shape(2) == patches::mean_inputs &&
               magnitudes.shape(0) == patches::magnitude_count,
           "the arrays do not fit each other");
   require(skip >= 1 && skip < static_cast<int>(patches::tables), "skip must be 1 to 63");
-  new (self) patches::Coder(isa.c_str(), weight.data(), means.data(), magnitudes.data(), skip);
+  new (self) patches::Coder(isa.c_str(), weight.data(), first.data(), means.data(), magnitudes.data(), skip);
 }
 
 void add_pointwise(patches::Coder& self, Array<std::int8_t, 2> weight, Array<std::int32_t, 1> multiplier, int shift,
@@ -123,8 +123,8 @@ nb::tuple decode(const patches::Coder& self, Array<std::uint8_t, 1> payload, Arr
 void register_patches(nb::module_& m) {
   // noconvert: an array of another type or layout is an error, not a hidden copy.
   nb::class_<patches::Coder>(m, "PatchCoder")
-      .def("__init__", &create, nb::arg("isa"), nb::arg("weight").noconvert(), nb::arg("means").noconvert(),
-           nb::arg("magnitudes").noconvert(), nb::arg("skip"))
+      .def("__init__", &create, nb::arg("isa"), nb::arg("weight").noconvert(), nb::arg("first").noconvert(),
+           nb::arg("means").noconvert(), nb::arg("magnitudes").noconvert(), nb::arg("skip"))
       .def("add_pointwise", &add_pointwise, nb::arg("weight").noconvert(), nb::arg("multiplier").noconvert(),
            nb::arg("shift"), nb::arg("low"), nb::arg("high"))
       .def("add_depthwise", &add_depthwise, nb::arg("weight").noconvert(), nb::arg("multiplier").noconvert(),

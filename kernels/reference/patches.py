@@ -55,9 +55,24 @@ def means(phase: int, known: Integers, weight: NDArray[np.int8]) -> Integers:
     return np.clip((sums + 64) >> 7, -16384, 16384)
 
 
+def first_means(symbols: Integers, row: int, column: int, weight: NDArray[np.int8]) -> Integers:
+    """Means of the first phase at a position, (8,), from the nearest before it; one at the edge stands for all."""
+    left = symbols[row, column - 2] if column else None
+    above = symbols[row - 2, column] if row else None
+    if left is None and above is None:
+        around = [np.zeros(symbols.shape[2], np.int64)] * 3
+    elif left is None or above is None:
+        around = [above if left is None else left] * 3  # type: ignore[list-item]
+    else:
+        around = [left, above, symbols[row - 2, column - 2]]
+    sums = (np.stack(around, -1) * weight).sum(axis=-1)
+    return np.clip((sums + 64) >> 7, -16384, 16384)
+
+
 def code(
     y: Integers,
     context: Context,
+    first_weight: NDArray[np.int8],
     mean_weight: NDArray[np.int8],
     magnitudes: NDArray[np.int16],
     thresholds: NDArray[np.int16],
@@ -88,15 +103,26 @@ def code(
             break
         where = phase_mask(group, phase, rows, columns)
         table = np.clip((context(number, seen) + 128) >> 8, 0, 63)[where] * active[own]
-        mean = np.zeros_like(table)
-        if group == 0 and phase:
-            mean = means(phase, symbols[..., own], mean_weight)[where] * active[own]
-        value = y[..., own][where] - 32 * mean
-        size = np.abs(value)
-        rounded = (size + thresholds[np.where(size < 48, 0, 1), table]) >> 5
-        residual = np.where(table >= skip, np.sign(value) * rounded, 0)
         part = symbols[..., own]
-        part[where] = mean + residual
+
+        def rounded(
+            y: Integers, mean: Integers, table: Integers, mask: NDArray[np.bool_] = active[own]
+        ) -> tuple[Integers, Integers]:
+            mean = mean * mask
+            value = y - 32 * mean
+            size = np.abs(value)
+            units = (size + thresholds[np.where(size < 48, 0, 1), table]) >> 5
+            residual = np.where(table >= skip, np.sign(value) * units, 0)
+            return residual, mean + residual
+
+        if number:
+            mean = means(phase, part, mean_weight)[where] if group == 0 else np.zeros_like(table)
+            residual, part[where] = rounded(y[..., own][where], mean, table)
+        else:
+            residual = np.zeros_like(table)
+            for i, (r, c) in enumerate(np.argwhere(where)):
+                mean = first_means(part, r, c, first_weight)
+                residual[i], part[r, c] = rounded(y[r, c, own], mean, table[i])
         seen[..., own][where] = magnitudes[np.minimum(np.abs(part[where]), 255)]
         chosen = table >= skip
         coded.append((residual[chosen], table[chosen]))

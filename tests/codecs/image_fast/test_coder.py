@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from siglum.codecs.image_fast import tiles, weights
 from siglum.codecs.image_fast.coder import Level, PatchCoder
 from siglum.entropy import rans
-from siglum.entropy.gaussian import gaussian_tables
 from siglum.errors import BitstreamError
 from siglum.kernels import dispatch
 from siglum.kernels.checksum import crc32c
-from siglum.kernels.reference import patches as reference
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -32,30 +30,14 @@ def model() -> weights.FastWeights:
 
 
 def by_reference(model: weights.FastWeights, pixels: np.ndarray, level: Level) -> tuple[bytes, int]:
-    weight, means, magnitudes, skip = model.coder._arrays
-    networks = model.contexts.networks
-    biases = np.split(level.biases, np.cumsum([8] + [layer.out_channels for n in networks for layer in n.layers])[:-1])
-
-    def context(step: int, seen: np.ndarray) -> np.ndarray:
-        if step == 0:
-            return np.broadcast_to(biases[0].astype(np.int64), (*seen.shape[:2], 8))
-        network, x = networks[step - 1], seen[..., : networks[step - 1].in_channels].astype(np.int16)
-        own = biases[3 * step - 2 : 3 * step + 1]
-        conditions = [bias - layer.bias for bias, layer in zip(own, network.layers, strict=True)]
-        conditions = [None if bound == 0 else c for c, bound in zip(conditions, network.condition_bounds, strict=True)]
-        return network.reference(x, conditions).astype(np.int64)
-
-    y = reference.coefficients(pixels, weight, level.scales)
-    symbols, flags, coded = reference.code(
-        y, context, means, magnitudes, level.thresholds, skip, level.groups
-    )
+    symbols, flags, coded = model.coder.reference(pixels, level)
     crc = crc32c(symbols.astype("<i2").tobytes())
     if not symbols.shape[2]:
         return b"\0", crc
     encoder = rans.Encoder()
     encoder.push(flags.astype(np.int32), weights.flag_tables(), 0)
     for residuals, tables in coded:
-        encoder.push(residuals.astype(np.int32), gaussian_tables(), tables.astype(np.uint8))
+        encoder.push(residuals.astype(np.int32), model.bank, tables.astype(np.uint8))
     groups = [8, 32, 64, 128, 192].index(symbols.shape[2]) + 1
     return bytes([groups]) + encoder.finish(), crc
 
@@ -136,12 +118,12 @@ def test_wrong_arrays_are_refused(model: weights.FastWeights) -> None:
     ):
         with pytest.raises(ValueError):
             model.coder.encode(pixels, bad, tiles.tiles(32, 32))
-    weight, means, magnitudes, skip = model.coder._arrays
+    weight, first, means, magnitudes, skip = model.coder._arrays
     with pytest.raises(ValueError):
         PatchCoder(
-            weight[:100], means, magnitudes, model.contexts.networks, skip, gaussian_tables(), weights.flag_tables()
+            weight[:100], first, means, magnitudes, model.contexts.networks, skip, model.bank, weights.flag_tables()
         )
     with pytest.raises(ValueError):
         PatchCoder(
-            weight, means, magnitudes, model.contexts.networks[:-1], skip, gaussian_tables(), weights.flag_tables()
+            weight, first, means, magnitudes, model.contexts.networks[:-1], skip, model.bank, weights.flag_tables()
         )
