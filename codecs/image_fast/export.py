@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
 # Candidates for the bits that one squared step of error is worth.
 ERROR_WEIGHTS = (9.0, 12.0, 16.0)
-FIRST_WEIGHT = 9.0
+FIRST_WEIGHT = 12.0
 TABLE_ROUNDS = 2
 MORE_SKIP = 5
 SKIP_COST = 0.0003  # of the mean log cost, that coding less may cost
@@ -98,11 +98,7 @@ def build(
         (H, W, 3) uint8 arrays of the training set, a dozen or more.
     """
     model.eval()
-    first = fit_first(model, pictures)
-    best = Calibration(FIRST_WEIGHT, np.zeros((64, 2), np.float32), gaussian_tables(), *first)
-    for _ in range(TABLE_ROUNDS):  # rounding follows from the tables, and they from what is rounded
-        best = replace(best, tables=fit_tables(_make(collect(model, best)), pictures))
-    cost = math.inf
+    best, cost = calibrate(model, pictures, FIRST_WEIGHT), math.inf
 
     def attempt(trial: Calibration, allowance: float = 0.0) -> None:
         nonlocal best, cost
@@ -122,6 +118,16 @@ def build(
     tensors = collect(model, best)
     limits = fit_groups(_make(tensors), pictures, log)
     return {**tensors, weights.GROUP_LIMITS: limits}
+
+
+def calibrate(model: FastModel, pictures: Sequence[np.ndarray], error_weight: float) -> Calibration:
+    """Prediction of the first phase, and tables for a weight of the error."""
+    found = Calibration(
+        error_weight, np.zeros((64, 2), np.float32), gaussian_tables(), *fit_first(model, pictures)
+    )
+    for _ in range(TABLE_ROUNDS):  # rounding follows from the tables, and they from what is rounded
+        found = replace(found, tables=fit_tables(_make(collect(model, found)), pictures))
+    return found
 
 
 def fit_first(model: FastModel, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

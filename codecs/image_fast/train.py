@@ -37,6 +37,7 @@ class Recipe:
     warmup_steps: int = 60
     cooldown: float = 0.5  # part of the hours over which the rate falls to zero
     quantise_from: float = 0.7  # part of the hours after which the contexts train with 8-bit weights
+    adapt_from: float = 0.6  # part of the hours after which the decoder sees coefficients as the encoder rounds them
     ema: float = 0.995
     level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
     prefixes: float = 0.25  # part of the samples that are cut to a random prefix of groups
@@ -151,6 +152,16 @@ class Trainer:
         points = "  ".join(f"{row['bpp']:.3f}/{row['psnr']:.2f}" for row in rows)
         self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  bpp/psnr {points}")
 
+    def _adapt(self) -> None:
+        from siglum.codecs.image_fast import export
+
+        crops = list(self.sampler.batch(24))
+        found = export.calibrate(self.average, crops, export.FIRST_WEIGHT)
+        rounding = torch.from_numpy(export.thresholds(found.tables, found.error_weight))
+        for model in (self.model, self.average):
+            model.round_as_coded(rounding, found.skip)
+        self.log("the decoder sees coefficients as they are coded from here on")
+
     def _loss(self) -> Tensor:
         recipe = self.recipe
         x = torch.from_numpy(self.sampler.batch(recipe.batch)).float() / 255.0
@@ -175,6 +186,8 @@ class Trainer:
             quantised = progress >= recipe.quantise_from
             self.model.set_quantised(quantised)
             self.average.set_quantised(quantised)
+            if progress >= recipe.adapt_from and not self.model.rounds_as_coded:
+                self._adapt()
             factor = min(1.0, (self.step + 1) / recipe.warmup_steps)
             factor *= min(1.0, (1.0 - progress) / recipe.cooldown)
             loss = self._loss()

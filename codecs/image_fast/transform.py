@@ -9,6 +9,8 @@ have an exact integer form (`siglum.codecs.image_fast.context`).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,8 +38,12 @@ from siglum.codecs.image_fast.constants import (
     PHASES,
     WIDTHS,
 )
+from siglum.entropy.gaussian import GAUSSIAN_SCALES
 
 PRESET = PRESETS["small"]
+TABLES = len(GAUSSIAN_SCALES)
+LOG_LOWEST = math.log(float(GAUSSIAN_SCALES[0]))
+LOG_STEP = math.log(float(GAUSSIAN_SCALES[-1] / GAUSSIAN_SCALES[0])) / (TABLES - 1)
 ROUNDING = 0.42  # |value| - floor above 1 - ROUNDING rounds up: about what the encoder's thresholds come to
 
 
@@ -129,21 +135,29 @@ class FastModel(nn.Module):
                 if group == 0 and phase:
                     self.means.append(Means(count))
             before += count
+        self.rounding: Tensor
+        self.register_buffer("rounding", torch.full((2, TABLES), ROUNDING), persistent=False)
+        self.skip, self.rounds_as_coded = 0, False
+
+    def round_as_coded(self, thresholds: Tensor, skip: int) -> None:
+        """Let the decoder see what an encoder with these thresholds, (2, 64) in 1/32, codes."""
+        self.rounding = thresholds.float() / 32.0
+        self.skip, self.rounds_as_coded = skip, True
 
     def coefficients(self, x: Tensor, level: Tensor) -> Tensor:
         """(B, H, W, 3) in 0..1 -> (B, h, w, C) in units of their step."""
         patches = space_to_depth(x.float() - 0.5, PATCH)
         return F.linear(patches, fake_quantise(self.project.weight)) * torch.exp(self.gain(level))
 
-    def bits(self, y: Tensor, q: Tensor, level: Tensor, noise: bool) -> Tensor:
-        """Bits of every coefficient, (B, h, w, C), given the symbols of all as contexts."""
+    def bits(self, y: Tensor, q: Tensor, level: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+        """Bits of every coefficient, (B, h, w, C), given the symbols of all as contexts, and what it is rounded to."""
         b, h, w, _ = y.shape
         seen = magnitude(q)
-        parts, before, number = [], 0, 0
+        parts, rounded, before, number = [], [], 0, 0
         for group, count in enumerate(GROUPS):
             own = slice(before, before + count)
             known = torch.zeros(h, w, 1)
-            total = torch.zeros(b, h, w, count)
+            total, chosen = torch.zeros(b, h, w, count), torch.zeros(b, h, w, count)
             for phase, mask in enumerate(phase_masks(h, w, group)):
                 inputs = seen[..., :before]
                 if phase:
@@ -151,13 +165,25 @@ class FastModel(nn.Module):
                 log_scale = self.steps[number](inputs if number else seen[..., :1], level)
                 number += 1
                 value = y[..., own] + torch.rand_like(total) - 0.5 if noise else q[..., own]
+                mean = torch.zeros(())
                 if group == 0 and phase:
-                    value = value - self.means[phase - 1](q[..., own] * known)
+                    mean = self.means[phase - 1](q[..., own] * known)
+                    value = value - mean
                 total = total + gaussian_bits(value, log_scale) * mask
+                with torch.no_grad():
+                    chosen = chosen + (mean + self._round(y[..., own] - mean, log_scale)) * mask
                 known = known + mask
             parts.append(total)
+            rounded.append(chosen)
             before += count
-        return torch.cat(parts, -1)
+        return torch.cat(parts, -1), torch.cat(rounded, -1)
+
+    def _round(self, value: Tensor, log_scale: Tensor) -> Tensor:
+        """Residuals as the encoder rounds them under the tables of these scales."""
+        index = torch.round((log_scale.float() - LOG_LOWEST) / LOG_STEP).clamp(0, TABLES - 1).long()
+        size = value.abs()
+        added = torch.where(size < 1.5, self.rounding[0][index], self.rounding[1][index])
+        return torch.sign(value) * torch.floor(size + added) * (index >= self.skip)
 
     def forward(
         self, x: Tensor, level: Tensor, prefix: Tensor | None = None, noise: bool = True
@@ -182,9 +208,11 @@ class FastModel(nn.Module):
             keep = (torch.arange(CHANNELS)[None] < prefix[:, None]).float()[:, None, None, :]
             y = y * keep
         q = quantise_through(y)
-        bits = self.bits(y, q, level, noise)
+        bits, chosen = self.bits(y, q, level, noise)
         if prefix is not None:
-            bits = bits * keep
+            bits, chosen = bits * keep, chosen * keep
+        if self.rounds_as_coded:
+            q = y + (chosen - y).detach()
         out = self.synthesis(q * torch.exp(self.inverse_gain(level)), level)
         return out, bits.sum((1, 2, 3))
 
