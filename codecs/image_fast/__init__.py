@@ -1,1 +1,1 @@
-"""The image-fast codec: one linear projection of each patch as the encoder, integer contexts, a network that decodes."""
+"""The image-fast codec: an encoder of linear projections, integer contexts, and a network that decodes."""

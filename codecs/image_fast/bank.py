@@ -34,7 +34,12 @@ def from_tensors(sizes: np.ndarray, frequencies: np.ndarray) -> Tables:
     ValueError
         If they make no tables.
     """
-    if sizes.shape != (COUNT,) or int(sizes.min()) < 2 or int(sizes.sum()) != frequencies.size or (sizes % 2).any():
+    if (
+        sizes.shape != (COUNT,)
+        or int(sizes.min()) < 2
+        or int(sizes.sum()) != frequencies.size
+        or (sizes % 2).any()
+    ):
         raise ValueError("the tables are of wrong sizes")
     rows = np.split(frequencies, np.cumsum(sizes)[:-1])
     return Tables.from_frequencies(rows, [-((len(row) - 2) // 2) for row in rows], MAX_PRECISION)

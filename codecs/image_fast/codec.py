@@ -133,7 +133,9 @@ class ImageFastCodec:
 
     def _encode(self, picture: Picture, number: int) -> bytes:
         if max(picture.width, picture.height) > MAX_SIDE:
-            raise UnsupportedInputError(f"a side of {max(picture.width, picture.height)} pixels is beyond {MAX_SIDE}")
+            raise UnsupportedInputError(
+                f"a side of {max(picture.width, picture.height)} pixels is beyond {MAX_SIDE}"
+            )
         weights = self._weights()
         level, pixels = weights.level(number), picture.pixels
         if self.config.channels is not None:
@@ -224,7 +226,9 @@ class ImageFastCodec:
         top, left = places[0][0].start * PATCH, places[0][1].start * PATCH
         rest = min(height - top, y.shape[0] * PATCH), min(width - left, y.shape[1] * PATCH)
         whole = tiles.synthesise(weights, y, level, *rest, self.threads)
-        cut = whole[part.rows.start - top : part.rows.stop - top, part.columns.start - left : part.columns.stop - left]
+        cut = whole[
+            part.rows.start - top : part.rows.stop - top, part.columns.start - left : part.columns.stop - left
+        ]
         pixels = _as_shaped(np.ascontiguousarray(cut), header)
         if header.shape[2:] == (4,):
             alpha = self._planes._decode_rows(reader, ChunkType.ALPHA, part, height, width, 1)
@@ -256,7 +260,9 @@ def _check_header(header: Header) -> int:
     ):
         raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
     if max(shape[:2]) > MAX_SIDE:
-        raise LimitExceeded(f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes")
+        raise LimitExceeded(
+            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
+        )
     if header.quality is None or not 0 <= header.quality <= MAX_LEVEL or len(header.model) != 8:
         raise MalformedHeader("a picture needs a level of 0 to 255 and a model: the file is damaged")
     return header.quality

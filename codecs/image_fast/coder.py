@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
 from siglum.codecs.image_fast.constants import GROUPS
-from siglum.entropy.integer_network import Depthwise, IntegerNetwork
+from siglum.entropy.integer_network import Depthwise, IntegerNetwork, Pointwise
 from siglum.entropy.tables import Tables
 from siglum.errors import BitstreamError, MalformedHeader, Truncated
 from siglum.kernels import dispatch
 from siglum.kernels.reference import patches as reference
 
 Tile = tuple[slice, slice]
+
+
+def arithmetic(network: IntegerNetwork) -> list[Pointwise | Depthwise]:
+    """The layers of a network that have weights, which are all of a context's."""
+    return [layer for layer in network.layers if isinstance(layer, (Pointwise, Depthwise))]
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ class PatchCoder:
         bank: Tables,
         flags: Tables,
     ) -> None:
-        arrays = (np.ascontiguousarray(array) for array in (weight, first, means, magnitudes))
-        self._arrays = (*arrays, skip)
+        self.weight, self.first, self.means = (np.ascontiguousarray(a) for a in (weight, first, means))
+        self.magnitudes, self.skip = np.ascontiguousarray(magnitudes), skip
         self._networks, self._bank, self._flags = tuple(networks), bank, flags
         self._native: dict[str, Any] = {}
         self._handle(dispatch.isa())
@@ -164,9 +169,8 @@ class PatchCoder:
         self, pixels: NDArray[np.uint8], level: Level
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
         """Symbols, flags and what every step codes of one tile, in NumPy: see `siglum.kernels.reference.patches`."""
-        weight, first, means, magnitudes, skip = self._arrays
-        layers = [layer for network in self._networks for layer in network.layers]
-        ends = np.cumsum([GROUPS[0]] + [layer.out_channels for layer in layers])  # type: ignore[union-attr]
+        counts = [layer.out_channels for network in self._networks for layer in arithmetic(network)]
+        ends = np.cumsum([GROUPS[0], *counts])
         biases = np.split(level.biases, ends[:-1])
 
         def context(step: int, seen: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,14 +178,14 @@ class PatchCoder:
                 return np.broadcast_to(biases[0].astype(np.int64), (*seen.shape[:2], GROUPS[0]))
             network, own = self._networks[step - 1], biases[3 * step - 2 : 3 * step + 1]
             conditions = [
-                bias - layer.bias if bound else None  # type: ignore[union-attr]
-                for bias, layer, bound in zip(own, network.layers, network.condition_bounds, strict=True)
+                bias - layer.bias if bound else None
+                for bias, layer, bound in zip(own, arithmetic(network), network.condition_bounds, strict=True)
             ]
             return network(seen[..., : network.in_channels].astype(np.int16), conditions).astype(np.int64)
 
-        y = reference.coefficients(pixels, weight, level.scales)
+        y = reference.coefficients(pixels, self.weight, level.scales)
         return reference.code(
-            y, context, first, means, magnitudes, level.thresholds, skip, level.groups
+            y, context, self.first, self.means, self.magnitudes, level.thresholds, self.skip, level.groups
         )
 
     @property
@@ -194,11 +198,13 @@ class PatchCoder:
         handle = self._native.get(isa)
         if handle is None:
             try:
-                handle = _native.PatchCoder(isa, *self._arrays)
+                handle = _native.PatchCoder(
+                    isa, self.weight, self.first, self.means, self.magnitudes, self.skip
+                )
                 for network in self._networks:
-                    for layer in network.layers:
+                    for layer in arithmetic(network):
                         add = handle.add_depthwise if isinstance(layer, Depthwise) else handle.add_pointwise
-                        add(layer.weight, layer.multiplier, layer.shift, layer.low, layer.high)  # type: ignore[union-attr]
+                        add(layer.weight, layer.multiplier, layer.shift, layer.low, layer.high)
             except TypeError as error:
                 raise ValueError("the arrays make no patch coder") from error
             if not handle.complete:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglum.codecs.image_fast.coder import arithmetic
 from siglum.codecs.image_fast.constants import (
     ANCHOR_STEP,
     ANCHORS,
@@ -18,7 +19,7 @@ from siglum.codecs.image_fast.constants import (
     PHASES,
 )
 from siglum.entropy.gaussian import GAUSSIAN_SCALES
-from siglum.entropy.integer_network import IntegerNetwork, quantize_depthwise, quantize_pointwise
+from siglum.entropy.integer_network import IntegerNetwork, Pointwise, quantize_depthwise, quantize_pointwise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,21 +66,27 @@ class Contexts:
         if first.shape != (ANCHORS, GROUPS[0]) or first.dtype != np.int32:
             raise ValueError("the first tables have a wrong type or shape")
         for network, into, out in zip(networks, enter, leave, strict=True):
-            if len(network.layers) != 3 or network.input_bound < MAX_MAGNITUDE:
+            if (
+                len(network.layers) != 3
+                or len(arithmetic(network)) != 3
+                or network.input_bound < MAX_MAGNITUDE
+            ):
                 raise ValueError("a context's network has the wrong layers")
             for anchors, bound, layer in (
-                (into, network.condition_bounds[0], network.layers[0]),
-                (out, network.condition_bounds[2], network.layers[2]),
+                (into, network.condition_bounds[0], arithmetic(network)[0]),
+                (out, network.condition_bounds[2], arithmetic(network)[2]),
             ):
-                fits = anchors.dtype == np.int32 and anchors.shape == (ANCHORS, layer.out_channels)  # type: ignore[union-attr]
+                fits = anchors.dtype == np.int32 and anchors.shape == (ANCHORS, layer.out_channels)
                 if not fits or int(np.abs(anchors.astype(np.int64)).max()) > bound:
-                    raise ValueError("a quality bias is of a wrong shape, or beyond what proves the network exact")
+                    raise ValueError(
+                        "a quality bias is of a wrong shape, or beyond what proves the network exact"
+                    )
 
     def biases(self, level: int) -> np.ndarray:
         """All biases of a level in the order of `siglum.codecs.image_fast.coder.Level`, int32."""
         parts = [interpolate(self.first, level)]
         for network, into, out in zip(self.networks, self.enter, self.leave, strict=True):
-            enter, mix, leave = (layer.bias for layer in network.layers)  # type: ignore[union-attr]
+            enter, mix, leave = (layer.bias for layer in arithmetic(network))
             parts += [enter + interpolate(into, level), mix, leave + interpolate(out, level)]
         return np.concatenate(parts, dtype=np.int32)
 
@@ -128,8 +135,8 @@ def export_means(model: FastModel) -> np.ndarray:
     """(2, 8, 72) int8 in 1/128, the nine neighbours' channels in (row, column, channel) order."""
     limit = 2 ** (MEAN_SHIFT) - 1
     parts = []
-    for means in model.means:
-        weight = means.weight.detach().double().numpy().clip(-1, 1)  # type: ignore[operator,union-attr]
+    for number in range(len(model.means)):
+        weight = model.mean(number).weight.detach().double().numpy().clip(-1, 1)
         rows = np.rint(weight * 2**MEAN_SHIFT).clip(-limit, limit).transpose(0, 2, 3, 1)
         parts.append(rows.reshape(GROUPS[0], -1))
     return np.stack(parts).astype(np.int8)
@@ -149,20 +156,25 @@ def export(model: FastModel) -> Contexts:
         made: np.ndarray = tensor.detach().double().numpy()
         return made
 
-    first = tables_of(array(model.steps[0].leave_bias.anchors))  # type: ignore[union-attr,arg-type]
+    first = tables_of(array(model.step(0).leave_bias.anchors))
     networks, enters, leaves = [], [], []
-    for twin in list(model.steps)[1:]:
-        anchors = array(twin.enter_bias.anchors)  # type: ignore[union-attr,arg-type]
+    for twin in map(model.step, range(1, STEPS)):
+        anchors = array(twin.enter_bias.anchors)
         middle = anchors.mean(axis=0)
         enter = quantize_pointwise(
-            array(twin.enter.weight), array(twin.enter.bias) + middle, 1.0 / MAGNITUDE_UNIT, unit, 0, high  # type: ignore[union-attr,arg-type]
+            array(twin.enter.weight),
+            array(twin.enter.bias) + middle,
+            1.0 / MAGNITUDE_UNIT,
+            unit,
+            0,
+            high,
         )
         enters.append(_bias_steps(anchors - middle, enter, unit))
-        taps = array(twin.mix.weight)[:, 0].transpose(1, 2, 0)  # type: ignore[union-attr,arg-type]
-        mix = quantize_depthwise(taps, array(twin.mix.bias), unit, unit, 0, high)  # type: ignore[union-attr,arg-type]
-        anchors = (array(twin.leave_bias.anchors) - _LOWEST) * _GAIN  # type: ignore[union-attr,arg-type]
+        taps = array(twin.mix.weight)[:, 0].transpose(1, 2, 0)
+        mix = quantize_depthwise(taps, array(twin.mix.bias), unit, unit, 0, high)
+        anchors = (array(twin.leave_bias.anchors) - _LOWEST) * _GAIN
         middle = anchors.mean(axis=0)
-        rows, bias = array(twin.leave.weight) * _GAIN, array(twin.leave.bias) * _GAIN  # type: ignore[union-attr,arg-type]
+        rows, bias = array(twin.leave.weight) * _GAIN, array(twin.leave.bias) * _GAIN
         leave = quantize_pointwise(rows, bias + middle, unit, 1.0)
         leaves.append(_bias_steps(anchors - middle, leave, 1.0))
         bounds = [int(np.abs(enters[-1]).max()), 0, int(np.abs(leaves[-1]).max())]
@@ -175,7 +187,7 @@ def tables_of(log_scale: np.ndarray) -> np.ndarray:
     return np.rint((log_scale - _LOWEST) * _GAIN).astype(np.int32)
 
 
-def _bias_steps(anchors: np.ndarray, layer: object, unit: float) -> np.ndarray:
+def _bias_steps(anchors: np.ndarray, layer: Pointwise, unit: float) -> np.ndarray:
     """Real biases in steps of a layer's accumulators."""
-    step = layer.multiplier / 2.0**layer.shift * unit  # type: ignore[attr-defined]
+    step = layer.multiplier / 2.0**layer.shift * unit
     return np.rint(anchors / np.maximum(step, 1e-12)).clip(-(2**28), 2**28).astype(np.int32)

@@ -13,11 +13,11 @@ import numpy as np
 from siglum.codecs import models
 from siglum.codecs.image.constants import LAMBDA_HIGH, LAMBDA_LOW
 from siglum.codecs.image_fast import bank, context, tiles, weights
+from siglum.codecs.image_fast.coder import Level
 from siglum.codecs.image_fast.constants import CHANNELS, GROUPS, LEVELS, PATCH
 from siglum.codecs.image_fast.weights import FastWeights
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.tables import Tables
-from siglum.codecs.image_fast.coder import Level
 
 if TYPE_CHECKING:
     from siglum.codecs.image_fast.transform import FastModel
@@ -255,4 +255,3 @@ def mean_log_cost(
             total += rate + trade * float(np.mean((out.astype(np.float32) - pixels) ** 2))
         costs.append(math.log(total / len(pictures)))
     return float(np.mean(costs))
-

@@ -37,7 +37,9 @@ class Recipe:
     warmup_steps: int = 60
     cooldown: float = 0.5  # part of the hours over which the rate falls to zero
     quantise_from: float = 0.7  # part of the hours after which the contexts train with 8-bit weights
-    adapt_from: float = 0.6  # part of the hours after which the decoder sees coefficients as the encoder rounds them
+    adapt_from: float = (
+        0.6  # part of the hours after which the decoder sees coefficients as the encoder rounds them
+    )
     ema: float = 0.995
     level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
     prefixes: float = 0.25  # part of the samples that are cut to a random prefix of groups
@@ -84,10 +86,7 @@ class Trainer:
         self._begin()
         self.average.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": parameters, "factor": factor}
-                for parameters, factor in self._parameters()
-            ],
+            [{"params": parameters, "factor": factor} for parameters, factor in self._parameters()],
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=0.0,
@@ -107,7 +106,8 @@ class Trainer:
 
     def _parameters(self) -> list[tuple[list[torch.nn.Parameter], float]]:
         """Parameters and the factors of their learning rates: what is new learns faster."""
-        slow, fast = [], []
+        slow: list[torch.nn.Parameter] = []
+        fast: list[torch.nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             (fast if name.startswith(("steps.", "means.")) else slow).append(parameter)
         return [(slow, 1.0), (fast, 4.0)]

@@ -10,6 +10,7 @@ have an exact integer form (`siglum.codecs.image_fast.context`).
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +140,14 @@ class FastModel(nn.Module):
         self.register_buffer("rounding", torch.full((2, TABLES), ROUNDING), persistent=False)
         self.skip, self.rounds_as_coded = 0, False
 
+    def step(self, number: int) -> Step:
+        """The network of a step."""
+        return cast(Step, self.steps[number])
+
+    def mean(self, number: int) -> Means:
+        """The prediction of the first group in its second (0) or third (1) phase."""
+        return cast(Means, self.means[number])
+
     def round_as_coded(self, thresholds: Tensor, skip: int) -> None:
         """Let the decoder see what an encoder with these thresholds, (2, 64) in 1/32, codes."""
         self.rounding = thresholds.float() / 32.0
@@ -162,12 +171,12 @@ class FastModel(nn.Module):
                 inputs = seen[..., :before]
                 if phase:
                     inputs = torch.cat([inputs, seen[..., own] * known], -1)
-                log_scale = self.steps[number](inputs if number else seen[..., :1], level)
+                log_scale = self.step(number)(inputs if number else seen[..., :1], level)
                 number += 1
                 value = y[..., own] + torch.rand_like(total) - 0.5 if noise else q[..., own]
                 mean = torch.zeros(())
                 if group == 0 and phase:
-                    mean = self.means[phase - 1](q[..., own] * known)
+                    mean = self.mean(phase - 1)(q[..., own] * known)
                     value = value - mean
                 total = total + gaussian_bits(value, log_scale) * mask
                 with torch.no_grad():
@@ -218,8 +227,8 @@ class FastModel(nn.Module):
 
     def set_quantised(self, quantised: bool) -> None:
         """Let the contexts compute with 8-bit weights, as they will."""
-        for step in self.steps:
-            step.quantised = quantised
+        for number in range(len(self.steps)):
+            self.step(number).quantised = quantised
 
 
 @torch.no_grad()
@@ -257,12 +266,12 @@ def start(model: FastModel, state: dict[str, Tensor], x: Tensor, components: Ten
     before, number = 0, 0
     for group, count in enumerate(GROUPS):
         for _ in range(len(PHASES[group]) if group < len(PHASES) else 1):
-            model.steps[number].leave_bias.anchors.copy_(log_scale[:, before : before + count].clamp_min(-2.5))
+            model.step(number).leave_bias.anchors.copy_(log_scale[:, before : before + count].clamp_min(-2.5))
             number += 1
         before += count
-    for means, cells in zip(model.means, ((0, 2, 6, 8), (1, 3, 5, 7)), strict=True):
+    for number, cells in enumerate(((0, 2, 6, 8), (1, 3, 5, 7))):
         for channel in range(GROUPS[0]):
-            means.weight.view(GROUPS[0], GROUPS[0], 9)[channel, channel, list(cells)] = 0.2
+            model.mean(number).weight.view(GROUPS[0], GROUPS[0], 9)[channel, channel, list(cells)] = 0.2
 
 
 __all__ = ["FastModel", "magnitude", "quantise_through", "start"]

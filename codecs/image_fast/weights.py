@@ -11,12 +11,12 @@ import numpy as np
 
 from siglum.codecs import models
 from siglum.codecs.image.weights import save
+from siglum.codecs.image_fast import bank
+from siglum.codecs.image_fast.coder import Level, PatchCoder
 from siglum.codecs.image_fast.constants import ANCHOR_STEP, ANCHORS, CHANNELS, GROUPS, INPUTS, LEVELS
 from siglum.codecs.image_fast.context import Contexts
 from siglum.entropy.tables import Tables
 from siglum.errors import UnknownModel
-from siglum.codecs.image_fast import bank
-from siglum.codecs.image_fast.coder import Level, PatchCoder
 
 if TYPE_CHECKING:
     from siglum.codecs.image.native_engine import NativeEngine
@@ -190,7 +190,9 @@ def load_by_id(identifier: bytes) -> FastWeights:
     """
     model = models.find(identifier)
     if model.codec != CODEC:
-        raise UnknownModel(f"the file names the model {model.name!r}, which is for {model.codec}, not for {CODEC}")
+        raise UnknownModel(
+            f"the file names the model {model.name!r}, which is for {model.codec}, not for {CODEC}"
+        )
     return _load(model)
 
 

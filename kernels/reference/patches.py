@@ -1,4 +1,4 @@
-"""NumPy oracle of the patch coder: the same symbols and tables, slowly; `siglum.codecs.image_fast` says what they are."""
+"""NumPy oracle of the patch coder: the same symbols and tables, slowly; see `siglum.codecs.image_fast`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = 16
 GROUPS = (8, 24, 32, 64, 64)
 PHASES = 3, 2, 1, 1, 1
 Integers = NDArray[np.int64]
-# The table of every position and channel of a step, in 1/256, from the magnitudes that are known: (h, w, C) -> (h, w, c).
+# Tables of a step, (h, w, c) in 1/256, from the magnitudes that are known, (h, w, C).
 Context = Callable[[int, Integers], Integers]
 
 

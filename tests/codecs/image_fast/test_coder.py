@@ -43,7 +43,9 @@ def by_reference(model: weights.FastWeights, pixels: np.ndarray, level: Level) -
 
 
 @pytest.mark.parametrize("isa", dispatch.available_isas())
-@pytest.mark.parametrize(("size", "number"), [((80, 112), 60), ((35, 50), 200), ((1, 1), 255), ((17, 130), 0)])
+@pytest.mark.parametrize(
+    ("size", "number"), [((80, 112), 60), ((35, 50), 200), ((1, 1), 255), ((17, 130), 0)]
+)
 def test_bytes_are_those_of_the_oracle(
     model: weights.FastWeights, size: tuple[int, int], number: int, isa: str
 ) -> None:
@@ -118,12 +120,27 @@ def test_wrong_arrays_are_refused(model: weights.FastWeights) -> None:
     ):
         with pytest.raises(ValueError):
             model.coder.encode(pixels, bad, tiles.tiles(32, 32))
-    weight, first, means, magnitudes, skip = model.coder._arrays
+    made = model.coder
+    weight, first, means, magnitudes, skip = made.weight, made.first, made.means, made.magnitudes, made.skip
     with pytest.raises(ValueError):
         PatchCoder(
-            weight[:100], first, means, magnitudes, model.contexts.networks, skip, model.bank, weights.flag_tables()
+            weight[:100],
+            first,
+            means,
+            magnitudes,
+            model.contexts.networks,
+            skip,
+            model.bank,
+            weights.flag_tables(),
         )
     with pytest.raises(ValueError):
         PatchCoder(
-            weight, first, means, magnitudes, model.contexts.networks[:-1], skip, model.bank, weights.flag_tables()
+            weight,
+            first,
+            means,
+            magnitudes,
+            model.contexts.networks[:-1],
+            skip,
+            model.bank,
+            weights.flag_tables(),
         )
