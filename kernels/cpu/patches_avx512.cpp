@@ -35,6 +35,15 @@ inline __m512i broadcast(const std::uint8_t* four) {
   return _mm512_set1_epi32(samples);
 }
 
+// sum += samples * weights; written out, as GCC 12 copies every sum before and after the intrinsic.
+inline void dot(__m512i& sum, __m512i samples, __m512i weights) {
+#if defined(__GNUC__)
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(samples), "v"(weights));
+#else
+  sum = _mm512_dpbusd_epi32(sum, samples, weights);
+#endif
+}
+
 // P patches by B blocks of 16 channels, one vector of sums each. TILE counts to P * B, PATCHES to P and BLOCKS to B, so
 // that every index is a constant from the start; GCC 12 keeps 12 sums in registers, of 24 it stores each in every step.
 template <std::size_t B, std::size_t... TILE, std::size_t... PATCHES, std::size_t... BLOCKS>
@@ -48,7 +57,7 @@ inline void project_tile(const std::uint8_t* pixels, std::ptrdiff_t row, const s
     for (std::size_t x = 0; x < row_bytes; x += 4, w += block * 4) {
       const __m512i weights[] = {load(w + BLOCKS * panel)...};
       const __m512i samples[] = {broadcast(pixels + PATCHES * row_bytes + x)...};
-      ((sum[TILE] = _mm512_dpbusd_epi32(sum[TILE], samples[TILE / B], weights[TILE % B])), ...);
+      (dot(sum[TILE], samples[TILE / B], weights[TILE % B]), ...);
     }
   }
   (store(sum[TILE], offset + TILE % B * block, scale + TILE % B * block, out + TILE / B * stride + TILE % B * block), ...);
