@@ -64,6 +64,7 @@ class Coder:
 CATALOGUE: dict[str, tuple[Medium, str]] = {
     "image": ("image", "ours:image"),
     "image-vq": ("image", "ours:image_vq"),
+    "image-fast": ("image", "ours:image_fast"),
     "jpeg": ("image", "peers:jpeg"),
     "jpeg-444": ("image", "peers:jpeg"),
     "jpeg2000": ("image", "peers:jpeg2000"),

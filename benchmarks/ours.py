@@ -66,6 +66,40 @@ def image(name: str, threads: int) -> Coder:
     )
 
 
+def image_fast(name: str, threads: int) -> Coder:
+    """The `image-fast` codec; its dial is the quality, 0 to 100."""
+    from siglum.codecs.image.config import level_of_quality
+    from siglum.codecs.image_fast.codec import ImageFastCodec
+    from siglum.codecs.image_fast.weights import load_by_name
+
+    try:
+        weights = load_by_name(MODEL).id.hex()
+    except UnknownModel as error:
+        raise MissingPeer(f"{name}: {error}") from error
+
+    def codec(dial: Dial) -> ImageFastCodec:
+        return ImageFastCodec(quality=dial or 0.0, threads=threads, model=MODEL)
+
+    return Coder(
+        name,
+        "image",
+        ".sgl",
+        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
+        quick=(12.5, 37.5, 62.5, 87.5),
+        version=_version(),
+        encode=lambda pixels, dial: codec(dial).encode(pixels),
+        decode=lambda data: codec(None).decode(data).pixels,
+        settings=lambda dial: {
+            "quality": dial,
+            "level": level_of_quality(dial or 0.0),
+            "model": MODEL,
+            "weights": weights,
+            "engine": "native",
+        },
+        threads=threads,
+    )
+
+
 def image_vq(name: str, threads: int) -> Coder:
     """The `image-vq` codec; its dial is the quality, 0 to 100."""
     from siglum.codecs.image_vq.codec import ImageVqCodec

@@ -140,3 +140,63 @@ def image_vq(
         name=name,
         command=" ".join(["codec", *sys.argv[1:]]),
     )
+
+
+@train.command("image-fast", short_help="Train the image-fast codec.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option(
+    "--out", metavar="DIR", required=True, help="The folder of the run: checkpoints, curve, recipe."
+)
+@click.option("--hours", type=click.FloatRange(0, min_open=True), metavar="H", default=1.0, show_default=True)
+@click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
+@click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
+@click.option(
+    "--from", "start", metavar="MODEL", default="small", show_default=True, help="A model of the image codec."
+)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
+@batch.threads_option
+def image_fast(
+    data: str,
+    out: str,
+    hours: float,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    name: str,
+    start: str,
+    resume: bool,
+    threads: int | None,
+) -> None:
+    """Train the image-fast codec, beginning with the synthesis of a model of the image codec.
+
+    With --from pca the projections begin as principal components.
+
+    \b
+    Example:
+      codec train image-fast --data photos --out runs/fast --hours 1
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    if crop % 16:
+        raise UsageError(f"--crop must be a multiple of 16, not {crop}")
+    if (Path(out) / "last.pt").exists() and not resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
+    require_torch("training")
+    import torch
+
+    from siglum.codecs.image_fast import train as training
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = training.Recipe(hours=hours, batch=batch_size, crop=crop, seed=seed, start=start)
+    training.main(
+        Path(data),
+        Path(out),
+        recipe,
+        resume,
+        log=lambda line: complain(str(line), "train: "),
+        name=name,
+        command=" ".join(["codec", *sys.argv[1:]]),
+    )

@@ -15,6 +15,7 @@ void register_codebook(nb::module_& m);         // codebook_bindings.cpp
 void register_mixture(nb::module_& m);          // mixture_bindings.cpp
 void register_nearest(nb::module_& m);          // nearest_bindings.cpp
 void register_kv(nb::module_& m);               // kv_bindings.cpp
+void register_patches(nb::module_& m);          // patches_bindings.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Compiled kernels of siglum. Use them through siglum.entropy and siglum.kernels.dispatch.";
@@ -30,4 +31,5 @@ NB_MODULE(_native, m) {
   register_mixture(m);
   register_nearest(m);
   register_kv(m);
+  register_patches(m);
 }
