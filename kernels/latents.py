@@ -15,8 +15,8 @@ Floats = NDArray[np.float32]
 
 
 def predict(
-    prior: NDArray[np.int16], unit: Floats, shape: tuple[int, int], threads: int = 1
-) -> tuple[Floats, NDArray[np.uint8]]:
+    prior: NDArray[np.int16], unit: Floats, mean: Floats, index: NDArray[np.uint8], threads: int = 1
+) -> None:
     """Means and table indices from the output of an integer prior.
 
     Parameters
@@ -25,17 +25,10 @@ def predict(
         (H, W, 2C) int16: means in units of `unit`, then table indices in 1/256.
     unit
         (C,) float32.
-    shape
-        Rows and columns that are wanted, at most (H, W).
-
-    Returns
-    -------
-    (rows, columns, C) float32 and uint8, 0..63.
+    mean, index
+        (rows, columns, C) float32 and uint8, 0..63, to write to; at most (H, W) positions.
     """
-    size = (*shape, prior.shape[2] // 2)
-    mean, index = np.empty(size, np.float32), np.empty(size, np.uint8)
     _native.latents_predict(prior, unit, mean, index, threads)
-    return mean, index
 
 
 def choose(
@@ -98,11 +91,19 @@ def gather(
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Symbols and tables of those whose table is not below `skip`, in order."""
     coded, tables = np.empty(symbols.size + 1, np.int32), np.empty(symbols.size + 1, np.uint8)
-    count = _native.latents_gather(symbols.reshape(-1), index.reshape(-1), skip, coded, tables)
+    count = _native.latents_gather(symbols, index, skip, coded, tables)
     return coded[:count], tables[:count]
 
 
-def scatter(coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int) -> NDArray[np.int32]:
+def coded_tables(index: NDArray[np.uint8], skip: int) -> NDArray[np.uint8]:
+    """The tables of those that are not below `skip`, in order."""
+    tables = np.empty(index.size + 1, np.uint8)
+    return tables[: _native.latents_tables(index, skip, tables)]
+
+
+def scatter(
+    coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int, out: NDArray[np.int32] | None = None
+) -> NDArray[np.int32]:
     """The inverse of `gather`: symbols of the shape of `index`, zero where its table is below `skip`.
 
     Raises
@@ -110,8 +111,8 @@ def scatter(coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int) -> ND
     ValueError
         If there are not as many symbols as places.
     """
-    symbols = np.empty(index.shape, np.int32)
-    used = _native.latents_scatter(coded, index.reshape(-1), skip, symbols.reshape(-1))
+    symbols = np.empty(index.shape, np.int32) if out is None else out
+    used = _native.latents_scatter(coded, index, skip, symbols)
     if used != coded.size:
         raise ValueError(f"{coded.size} symbols for {used} places")
     return symbols

@@ -16,3 +16,9 @@ PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _DIRECT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 NEIGHBOURS = ((), _DIAGONAL, _DIRECT, _DIRECT)
+
+
+def group_bounds(latent: int) -> list[int]:
+    """Where the groups of channels begin, and where the last one ends: 1/12, 1/6, 1/4 and 1/2 of the channels."""
+    sizes = latent // 12, latent // 6, latent // 4
+    return [0, sizes[0], sum(sizes[:2]), sum(sizes), latent]

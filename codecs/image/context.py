@@ -19,17 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from siglum.codecs.image.constants import NEIGHBOURS, PHASES
+from siglum.codecs.image.constants import NEIGHBOURS, PHASES, group_bounds
 from siglum.codecs.image.layers import ACTIVATION_LIMIT, Depthwise, QualityGain, fake_quantise
 
 FACTOR_LIMIT = 2.0  # saturation of the factors towards neighbours
 FACTOR_WIDTH = 64  # features that the factors of a group are predicted from
-
-
-def group_bounds(latent: int) -> list[int]:
-    """Where the groups of channels begin, and where the last one ends: 1/12, 1/6, 1/4 and 1/2 of the channels."""
-    sizes = latent // 12, latent // 6, latent // 4
-    return [0, sizes[0], sum(sizes[:2]), sum(sizes), latent]
 
 
 def phase_of(x: Tensor, phase: int) -> Tensor:

@@ -19,15 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from siglum.codecs.image import windows
-from siglum.codecs.image.constants import LEVELS
+from siglum.codecs.image.constants import LEVELS, SCALES
 from siglum.codecs.image.context import start_gain
 from siglum.codecs.image.layers import LOG_SCALE_STEP, SCALE_LOW, gaussian_bits, round_through
 from siglum.codecs.image.native_engine import NativeEngine
+from siglum.codecs.image.quantise import MAX_COSTED, magnitude_bits
 from siglum.codecs.image.transform import ImageModel, Preset, lambda_of
+from siglum.codecs.image.weights import DEFAULT_SKIP
 from siglum.datasets.images import CropSampler, find_images, split
 from siglum.errors import UsageError
 
-SKIP = 3  # latents of a table below this are not coded
 NOISE_SCALE = 0.2  # least scale against which noisy residuals are judged
 TRAINED = ("hyper_analysis.", "hyper_synthesis.", "context.", "hyper_scale.")
 VALIDATION_LEVELS = (24, 88, 152, 216)
@@ -45,17 +46,45 @@ class PriorRecipe:
     cooldown: float = 0.5  # part of the steps over which the rate falls to zero
     quantise_from: float = 0.7  # part of the steps after which the prior trains with 8-bit weights
     ema: float = 0.998
+    error_factor: float = 26.0  # of the encoder's rounding
     correlated: bool = True  # False: independent Gaussians, the ablation
     seed: int = 1
 
 
-def hard_symbols(residual: Tensor, log_scale: Tensor, channels: slice) -> Tensor:
-    """The integers of residuals, zero where the scale is too small to be coded."""
-    least = math.log(SCALE_LOW) + (SKIP - 0.5) * LOG_SCALE_STEP
-    return torch.where(log_scale >= least, torch.round(residual), 0.0)
+class EncoderRounding:
+    """The integers that the encoder chooses: `siglum.kernels.latents.choose` in torch.
+
+    Parameters
+    ----------
+    weight
+        (B, 1, 1, latent), bits that one squared step of error is worth.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight
+        bits = torch.from_numpy(magnitude_bits())
+        self._saved = torch.diff(bits, dim=1, prepend=bits[:, :1]).flatten()
+
+    def __call__(self, residual: Tensor, log_scale: Tensor, channels: slice) -> Tensor:
+        """(B, h, w, C) integers."""
+        steps = (log_scale - math.log(SCALE_LOW)) / LOG_SCALE_STEP
+        index = torch.round(steps).clamp(0, SCALES - 1).int()
+        symbols = torch.round(residual)
+        magnitude = symbols.abs()
+        excess = residual.abs() - magnitude
+        saved = self._saved[index * (MAX_COSTED + 1) + magnitude.clamp(max=MAX_COSTED).int()]
+        lower = (excess < 0) & (magnitude <= MAX_COSTED) & (saved > self._weight[..., channels] * (2 * excess + 1))
+        symbols = symbols - torch.where(lower, torch.sign(symbols), 0.0)
+        return torch.where(index < DEFAULT_SKIP, 0.0, symbols)
 
 
-def rate(model: ImageModel, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def error_weight(model: ImageModel, level: Tensor, factor: float) -> Tensor:
+    """(B, 1, 1, latent): bits that one squared step of error is worth, as `ImageWeights.error_weight`."""
+    squared_step = torch.exp(2 * model.inverse_gain(level))
+    return factor * lambda_of(level)[:, None, None, None] * 255.0**2 / 3.0 * squared_step
+
+
+def rate(model: ImageModel, y: Tensor, level: Tensor, error_factor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Bits of each picture's latents.
 
     Parameters
@@ -64,6 +93,8 @@ def rate(model: ImageModel, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, T
         (B, h, w, latent) in steps.
     level
         (B,) float.
+    error_factor
+        Of the encoder's rounding.
 
     Returns
     -------
@@ -76,7 +107,8 @@ def rate(model: ImageModel, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, T
     trained = gaussian_bits(z + torch.rand_like(z) - 0.5, scale).sum((1, 2, 3))
     bits_z = gaussian_bits(hard.detach(), scale.detach()).sum((1, 2, 3))
     bits_y = torch.zeros_like(bits_z)
-    for coded in model.code(hard, y, level, hard_symbols):
+    rounding = EncoderRounding(error_weight(model, level, error_factor).detach())
+    for coded in model.code(hard, y, level, rounding):
         least = coded.log_scale.detach().clamp_min(math.log(NOISE_SCALE))
         noisy = coded.residual + torch.rand_like(coded.residual) - 0.5
         own = gaussian_bits(coded.symbols, coded.log_scale).sum((1, 2, 3))
@@ -181,7 +213,7 @@ class PriorTrainer:
         found: dict[int, list[list[float]]] = {}
         for begin_at in range(0, len(y), 8):
             part = slice(begin_at, begin_at + 8)
-            _, bits_y, bits_z = rate(self.average, y[part], level[part])
+            _, bits_y, bits_z = rate(self.average, y[part], level[part], self.recipe.error_factor)
             for at, one, other in zip(level[part].tolist(), bits_y.tolist(), bits_z.tolist(), strict=True):
                 found.setdefault(int(at), []).append([one / pixels, other / pixels])
         means = {at: np.mean(rows, axis=0) for at, rows in found.items()}
@@ -205,7 +237,7 @@ class PriorTrainer:
         recipe = self.recipe
         self._quantise(self.model)
         y, level = self._draw(self.sampler.batch(recipe.batch))
-        trained, _, _ = rate(self.model, y, level)
+        trained, _, _ = rate(self.model, y, level, recipe.error_factor)
         # Rates of all levels count alike in relative terms: they go about as lambda ** 0.5.
         loss = (trained / recipe.crop**2 * lambda_of(level) ** -0.5).mean()
         loss.backward()

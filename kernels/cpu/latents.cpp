@@ -8,20 +8,7 @@
 namespace siglum::latents {
 namespace {
 
-constexpr std::size_t elements_per_thread = 1 << 17;  // below this, waking a thread costs more than it saves
 constexpr int tables = 64;
-
-// Calls function(y, x) for all positions.
-template <class Function>
-void over(std::size_t rows, std::size_t columns, std::size_t channels, std::size_t threads, const Function& function) {
-  const std::size_t worth = 1 + rows * columns * channels / elements_per_thread;
-  Team team(std::max<std::size_t>(1, std::min({threads, rows, worth})));
-  team.rows(rows, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t y = begin; y < end; ++y) {
-      for (std::size_t x = 0; x < columns; ++x) function(y, x);
-    }
-  });
-}
 
 }  // namespace
 
@@ -91,24 +78,50 @@ void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float
   });
 }
 
-std::size_t gather(const std::int32_t* symbols, const std::uint8_t* index, std::size_t count, int skip,
+std::size_t gather(const Grid<const std::int32_t>& symbols, const Grid<const std::uint8_t>& index, int skip,
                    std::int32_t* coded, std::uint8_t* coded_index) {
   std::size_t used = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    coded[used] = symbols[i];
-    coded_index[used] = index[i];
-    used += index[i] >= skip;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::int32_t* const values = symbols.at(y, x);
+      const std::uint8_t* const indices = index.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        coded[used] = values[c];
+        coded_index[used] = indices[c];
+        used += indices[c] >= skip;
+      }
+    }
   }
   return used;
 }
 
-std::size_t scatter(const std::int32_t* coded, std::size_t available, const std::uint8_t* index, std::size_t count,
-                    int skip, std::int32_t* symbols) {
+std::size_t coded_tables(const Grid<const std::uint8_t>& index, int skip, std::uint8_t* coded_index) {
   std::size_t used = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const bool is_coded = index[i] >= skip;
-    symbols[i] = is_coded && used < available ? coded[used] : 0;
-    used += is_coded;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::uint8_t* const indices = index.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        coded_index[used] = indices[c];
+        used += indices[c] >= skip;
+      }
+    }
+  }
+  return used;
+}
+
+std::size_t scatter(const std::int32_t* coded, std::size_t available, const Grid<const std::uint8_t>& index, int skip,
+                    const Grid<std::int32_t>& symbols) {
+  std::size_t used = 0;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::uint8_t* const indices = index.at(y, x);
+      std::int32_t* const to = symbols.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        const bool is_coded = indices[c] >= skip;
+        to[c] = is_coded && used < available ? coded[used] : 0;
+        used += is_coded;
+      }
+    }
   }
   return used;
 }

@@ -1,0 +1,27 @@
+// Latents of a group of channels as a Gaussian over neighbouring positions, phase after phase, in integers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "latents.hpp"
+
+namespace siglum::phases {
+
+using latents::Grid;
+
+constexpr int phases = 4, neighbours = 4;
+
+// Deviations, int16 in 1/32 of a step, of a phase's positions become the pull of their neighbours of earlier phases,
+// sum(factor * deviation) with factors in 1/256, at most 512; the pull is added to the means. Zero beyond the border.
+void lean(const Grid<const std::int16_t>& factors, const Grid<std::int16_t>& deviation, const Grid<float>& mean,
+          int phase, std::size_t threads);
+
+// deviation += 32 * symbol, saturated, over all positions of the grids; symbols count as at most +-32767.
+void settle(const Grid<const std::int32_t>& symbols, const Grid<std::int16_t>& deviation, std::size_t threads);
+
+// Features, then clamp((deviation * gain + 512) >> 10, -limit, limit); 0 <= gain <= 65535.
+void join(const Grid<const std::int16_t>& features, const Grid<const std::int16_t>& deviation,
+          const std::int32_t* gain, std::int32_t limit, const Grid<std::int16_t>& out, std::size_t threads);
+
+}  // namespace siglum::phases
