@@ -71,8 +71,12 @@ def join(
 
     Returns
     -------
-    (rows, columns, F + C) int16: ``clamp((deviation * gain + 512) >> 10, -limit, limit)`` after the features.
+    (rows, columns, F + 2C) int16: after the features the contexts,
+    ``clamp((deviation * gain + 512) >> 10, -limit, limit)``, and the magnitudes, log2(1 + |deviation| / 32) in
+    1/1024, in straight pieces between the powers of 2: with v = 32 + |deviation| and m = floor(log2(v)) that is
+    ``(m - 5) * 1024 + ((v << 10) >> m) - 1024``.
     """
-    out = np.empty((*features.shape[:2], features.shape[2] + deviation.shape[2]), np.int16)
+    channels = features.shape[2] + 2 * deviation.shape[2]
+    out = np.empty((*features.shape[:2], channels), np.int16)
     _native.phases_join(features, deviation, gain, limit, out, threads)
     return out

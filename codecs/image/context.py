@@ -44,12 +44,18 @@ def _neighbour(known: list[Tensor], phase: int, down: int, right: int) -> Tensor
 
 
 def _shift(x: Tensor, by: int, dim: int) -> Tensor:
-    """x moved so that entry i becomes what was entry i + by; by is -1, 0 or 1."""
+    """X moved so that entry i becomes what was entry i + by; by is -1, 0 or 1."""
     if not by:
         return x
     zero = torch.zeros_like(x.narrow(dim, 0, 1))
     length = x.shape[dim] - 1
     return torch.cat([x.narrow(dim, 1, length), zero] if by > 0 else [zero, x.narrow(dim, 0, length)], dim)
+
+
+def magnitude(deviation: Tensor) -> Tensor:
+    """log2(1 + |deviation in steps|), in straight pieces between the powers of 2: what scales depend on."""
+    mantissa, exponent = torch.frexp(1.0 + deviation.abs())
+    return exponent + 2.0 * mantissa - 2.0
 
 
 @dataclass
@@ -89,7 +95,7 @@ class ContextPrior(nn.Module):
         super().__init__()
         self.bounds = group_bounds(latent)
         sizes = [stop - start for start, stop in pairwise(self.bounds)]
-        self.mix = nn.ModuleList([nn.Linear(width + size, width) for size in sizes[:-1]])
+        self.mix = nn.ModuleList([nn.Linear(width + 2 * size, width) for size in sizes[:-1]])
         self.mix_bias = nn.ModuleList([QualityGain(width) for _ in sizes[:-1]])
         self.spread = nn.ModuleList([Depthwise(width) for _ in sizes[:-1]])
         self.bend = nn.ModuleList([nn.Linear(width, FACTOR_WIDTH) for _ in sizes])
@@ -145,11 +151,14 @@ class ContextPrior(nn.Module):
             (residual, log scale, channels) -> symbols, without gradients.
         """
         latent, gain = y.shape[-1], torch.exp(self.gain(level))
+        deviation = y  # of the group before; there is none yet
         rows = fake_quantise(leave.weight) if self.quantised else leave.weight
         for group, (start, stop) in enumerate(pairwise(self.bounds)):
             own = slice(start, stop)
             if group:
-                x = torch.cat([features, context], dim=-1)
+                context = deviation * gain[..., self.bounds[group - 1] : start]
+                context = torch.clamp(context, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+                x = torch.cat([features, context, magnitude(deviation)], dim=-1)
                 x = self._linear(self.mix[group - 1], x) + self.mix_bias[group - 1](level)
                 features = self._depthwise(self.spread[group - 1], torch.clamp(x, 0.0, ACTIVATION_LIMIT))
             chosen = torch.cat([rows[own], rows[latent + start : latent + stop]])
@@ -157,10 +166,10 @@ class ContextPrior(nn.Module):
             extra = torch.cat([leave_bias[..., own], leave_bias[..., latent + start : latent + stop]], dim=-1)
             mean, log_scale = (F.linear(features, chosen, bias) + extra).chunk(2, dim=-1)
             factors = self._factors(group, features, level) if self.correlated else None
-            coded, deviation = self._phases(y[..., own], mean * unit[..., own], log_scale, factors, rounding, own)
+            coded, deviation = self._phases(
+                y[..., own], mean * unit[..., own], log_scale, factors, rounding, own
+            )
             yield coded
-            if group + 2 < len(self.bounds):
-                context = torch.clamp(deviation * gain[..., own], -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
     def _factors(self, group: int, features: Tensor, level: Tensor) -> Tensor:
         bent = self._linear(self.bend[group], features) + self.bend_bias[group](level)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
 # Candidates for the weight of an error against a bit.
-ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0)
+ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0, 34.0, 44.0)
 # Parts of the fitted offsets: a synthesis trained on plain rounding has learned some of them.
 OFFSET_PARTS = (0.5, 1.0)
 

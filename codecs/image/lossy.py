@@ -59,9 +59,7 @@ def symbols_checksum(z: np.ndarray, symbols: np.ndarray) -> int:
     return crc32c(np.ascontiguousarray(symbols, "<i4").data.cast("B"), first)
 
 
-def walk(
-    weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int
-) -> Walk:
+def walk(weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int) -> Walk:
     """The way through the latents of a tile of so many rows and columns, given its hyperlatents."""
     return Walk(weights.prior, z, level, weights.mean_unit(level), shape, threads)
 

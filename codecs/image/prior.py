@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglum.codecs.image.conditioned import ConditionedNetwork, interpolate
-from siglum.codecs.image.constants import ANCHORS, HYPER_FACTOR, LEVELS, NEIGHBOURS, PHASES, SCALES, group_bounds
+from siglum.codecs.image.constants import (
+    ANCHORS,
+    HYPER_FACTOR,
+    LEVELS,
+    NEIGHBOURS,
+    PHASES,
+    SCALES,
+    group_bounds,
+)
 from siglum.kernels import latents, phases
 
 ACTIVATION_UNIT = 1024  # integers per unit of a real activation
@@ -31,8 +39,8 @@ class IntegerPrior:
     hyper
         (h, w, hyper) hyperlatents -> (4h, 4w, F) features in 1/1024.
     mix
-        Of each group but the first: (H, W, F + C) features of the group before and its context of C channels ->
-        (H, W, F) features.
+        Of each group but the first: (H, W, F + 2C) features of the group before and the context that its C channels
+        give -> (H, W, F) features.
     leave
         Of each group of C channels: (H, W, F) -> (H, W, 2C), means in 1/1024 of a deviation, then table indices
         in 1/256.
@@ -70,11 +78,14 @@ class IntegerPrior:
         if not len(self.leave) == len(self.factors) == len(self.mix) + 1 == groups:
             raise ValueError(f"the prior has {groups} groups of channels")
         shapes = [(self.hyper, self.hyper.network.in_channels, width)]
-        shapes += [(net, width + size, width) for net, size in zip(self.mix, sizes[:-1], strict=True)]
+        shapes += [(net, width + 2 * size, width) for net, size in zip(self.mix, sizes[:-1], strict=True)]
         shapes += [(net, width, 2 * size) for net, size in zip(self.leave, sizes, strict=True)]
-        shapes += [(net, width, len(NEIGHBOURS[1]) * size) for net, size in zip(self.factors, sizes, strict=True)]
+        shapes += [
+            (net, width, len(NEIGHBOURS[1]) * size) for net, size in zip(self.factors, sizes, strict=True)
+        ]
         fits = all(
-            (net.network.in_channels, net.network.out_channels) == (before, after) for net, before, after in shapes
+            (net.network.in_channels, net.network.out_channels) == (before, after)
+            for net, before, after in shapes
         )
         inner = [*self.mix, *self.leave, *self.factors]
         fits = fits and all(
@@ -117,7 +128,9 @@ class IntegerPrior:
     def metadata(self) -> dict[str, str]:
         """What `tensors` leaves out."""
         return {
-            key: text for name, network in self.networks().items() for key, text in network.metadata(name).items()
+            key: text
+            for name, network in self.networks().items()
+            for key, text in network.metadata(name).items()
         }
 
     @classmethod
@@ -133,7 +146,8 @@ class IntegerPrior:
 
         def made(name: str, count: int) -> list[ConditionedNetwork]:
             return [
-                ConditionedNetwork.from_tensors(tensors, metadata, f"{name}.{number}") for number in range(count)
+                ConditionedNetwork.from_tensors(tensors, metadata, f"{name}.{number}")
+                for number in range(count)
             ]
 
         return cls(

@@ -29,12 +29,13 @@ from siglum.kernels.phases import FACTOR_HIGH
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from siglum.codecs.image.layers import Depthwise, QualityGain
     from siglum.codecs.image.transform import ImageModel
 
 UNIT = 1.0 / ACTIVATION_UNIT
 FACTOR_UNIT = 1.0 / 256
-GAIN_UNIT = 2.0**15  # integers of a context's gain: 1024 context units to 1, 1024ths of them in a 32nd of a step
+GAIN_UNIT = (
+    2.0**15
+)  # integers of a context's gain: 1024 context units to 1, 1024ths of them in a 32nd of a step
 INT16 = (-(2**15), 2**15 - 1)
 
 
@@ -82,7 +83,8 @@ class _Chain:
 
     def network(self, input_bound: int = ACTIVATION_HIGH) -> ConditionedNetwork:
         bounds = [
-            0 if integers is None else int(np.abs(integers.astype(np.int64)).max()) for integers in self.biases
+            0 if integers is None else int(np.abs(integers.astype(np.int64)).max())
+            for integers in self.biases
         ]
         return ConditionedNetwork(IntegerNetwork(self.layers, input_bound, bounds), self.biases)
 

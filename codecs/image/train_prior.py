@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import siglum
 from siglum.codecs.image import windows
 from siglum.codecs.image.constants import LEVELS, SCALES
 from siglum.codecs.image.context import start_gain
@@ -73,7 +74,11 @@ class EncoderRounding:
         magnitude = symbols.abs()
         excess = residual.abs() - magnitude
         saved = self._saved[index * (MAX_COSTED + 1) + magnitude.clamp(max=MAX_COSTED).int()]
-        lower = (excess < 0) & (magnitude <= MAX_COSTED) & (saved > self._weight[..., channels] * (2 * excess + 1))
+        lower = (
+            (excess < 0)
+            & (magnitude <= MAX_COSTED)
+            & (saved > self._weight[..., channels] * (2 * excess + 1))
+        )
         symbols = symbols - torch.where(lower, torch.sign(symbols), 0.0)
         return torch.where(index < DEFAULT_SKIP, 0.0, symbols)
 
@@ -124,10 +129,8 @@ class PriorTrainer:
     ----------
     recipe
         How to train.
-    state
-        The model to begin from, as `load_start` reads it.
-    preset
-        Sizes of the model.
+    start
+        The model to begin from, see `load_start`.
     data
         Folder of pictures; every twelfth validates.
     out
@@ -137,17 +140,17 @@ class PriorTrainer:
     def __init__(
         self,
         recipe: PriorRecipe,
-        state: dict[str, Tensor],
-        preset: Preset,
+        start: str,
         data: Path,
         out: Path,
         log: Callable[[str], None] = print,
     ) -> None:
-        self.recipe, self.out, self.log = recipe, out, log
+        self.recipe, self.start, self.out, self.log = recipe, start, out, log
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         train, held_out = split(find_images(data))
         self.sampler = CropSampler(train, recipe.crop, seed=recipe.seed)
+        state, preset = load_start(start)
         self.model, self.average = begin(state, preset), begin(state, preset)
         arrays = {name: tensor.float().numpy() for name, tensor in self.model.state_dict().items()}
         self.engine = NativeEngine({name: array.copy() for name, array in arrays.items()}, preset.to_dict())
@@ -292,7 +295,9 @@ def begin(state: dict[str, Tensor], preset: Preset) -> ImageModel:
     try:
         model.load_state_dict({**own, **state} if fresh else state)
     except RuntimeError as error:
-        raise UsageError(f"the model to start from is not of this preset ({str(error).splitlines()[0]})") from None
+        raise UsageError(
+            f"the model to start from is not of this preset ({str(error).splitlines()[0]})"
+        ) from None
     if fresh:
         start_gain(model.context, model.log_unit())
     for name, parameter in model.named_parameters():
@@ -319,3 +324,76 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset]:
         raise UsageError(f"{path} is not a checkpoint")
     state = torch.load(path, weights_only=True)
     return state["average"], PRESETS[state["recipe"].get("preset", "small")]
+
+
+def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
+    """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
+    from siglum.codecs.image import export, weights
+
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
+    path = trainer.out / "model.safetensors"
+    curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
+    card = {
+        "name": name,
+        "codec": "image",
+        "licence": "Apache-2.0",
+        "command": command,
+        "data": trainer.data_note,
+        "recipe": {"start": trainer.start, **asdict(trainer.recipe)},
+        "steps": trainer.step,
+        "hours": round(trainer.seconds / 3600, 3),
+        "torch": torch.__version__,
+        "siglum": siglum.__version__,
+        "validation": curve[-1]["validation"],
+        "curve": [
+            [
+                line["step"],
+                line["minutes"],
+                *(round(row["bpp_y"] + row["bpp_z"], 5) for row in line["validation"]),
+            ]
+            for line in curve
+        ],
+    }
+    identifier = weights.save(tensors, path, card)
+    trainer.log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
+    return path
+
+
+def main(
+    data: Path,
+    out: Path,
+    recipe: PriorRecipe,
+    start: str,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+    *,
+    name: str = "mine",
+    command: str = "",
+) -> Path:
+    """Train the prior of a model, then export it.
+
+    Parameters
+    ----------
+    data
+        Folder of pictures.
+    out
+        Folder of the run.
+    start
+        Whose transform to keep: the name of installed weights, or the path of a checkpoint (.pt).
+    resume
+        Go on from `out/prior.pt` where it exists.
+    name
+        The model's name in its card.
+    command
+        What to note in the card.
+
+    Returns
+    -------
+    The path of the exported weights.
+    """
+    trainer = PriorTrainer(recipe, start, data, out, log)
+    if resume:
+        trainer.resume()
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    trainer.run()
+    return write_model(trainer, name, command)

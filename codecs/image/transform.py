@@ -259,9 +259,7 @@ class ImageModel(nn.Module):
         """Code latents (B, h, w, latent), in steps, group after group; see `ContextPrior.code`."""
         hyper = self.hyper_synthesis
         features, unit = hyper.features(z, level), self.deviation * torch.exp(self.gain(level))
-        return self.context.code(
-            features, hyper.leave, hyper.leave_bias(level), y, unit, level, rounding
-        )
+        return self.context.code(features, hyper.leave, hyper.leave_bias(level), y, unit, level, rounding)
 
     def prior(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log scale of the latents, in units of their step."""

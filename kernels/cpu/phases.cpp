@@ -76,9 +76,18 @@ void join(const Grid<const std::int16_t>& features, const Grid<const std::int16_
     std::int16_t* const to = out.at(y, x);
     std::memcpy(to, features.at(y, x), features.channels * sizeof(std::int16_t));
     const std::int16_t* const from = deviation.at(y, x);
+    std::int16_t* const context = to + features.channels;
+    std::int16_t* const magnitude = context + deviation.channels;
     for (std::size_t i = 0; i < deviation.channels; ++i) {
       const std::int32_t value = (from[i] * gain[i] + 512) >> 10;
-      to[features.channels + i] = static_cast<std::int16_t>(std::min(std::max(value, -limit), limit));
+      context[i] = static_cast<std::int16_t>(std::min(std::max(value, -limit), limit));
+    }
+    for (std::size_t i = 0; i < deviation.channels; ++i) {
+      const float above = static_cast<float>(32 + (from[i] < 0 ? -from[i] : from[i]));  // exact
+      std::int32_t bits;
+      std::memcpy(&bits, &above, sizeof bits);
+      // Exponent and upper mantissa of a float are its logarithm in straight pieces.
+      magnitude[i] = static_cast<std::int16_t>((bits >> 13) - ((127 + 5) << 10));
     }
   });
 }

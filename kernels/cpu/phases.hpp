@@ -20,7 +20,8 @@ void lean(const Grid<const std::int16_t>& factors, const Grid<std::int16_t>& dev
 // deviation += 32 * symbol, saturated, over all positions of the grids; symbols count as at most +-32767.
 void settle(const Grid<const std::int32_t>& symbols, const Grid<std::int16_t>& deviation, std::size_t threads);
 
-// Features, then clamp((deviation * gain + 512) >> 10, -limit, limit); 0 <= gain <= 65535.
+// Features, then contexts clamp((deviation * gain + 512) >> 10, -limit, limit) with 0 <= gain <= 65535, then
+// magnitudes: log2(1 + |deviation| / 32) in 1/1024, linear between the powers of 2.
 void join(const Grid<const std::int16_t>& features, const Grid<const std::int16_t>& deviation,
           const std::int32_t* gain, std::int32_t limit, const Grid<std::int16_t>& out, std::size_t threads);
 

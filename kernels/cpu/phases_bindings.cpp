@@ -37,7 +37,7 @@ void join_arrays(Latents<const std::int16_t> features, Latents<const std::int16_
   const auto other = grid_of(deviation);
   const auto to = grid_of(out);
   require(one.rows == to.rows && one.columns == to.columns && other.rows == to.rows && other.columns == to.columns &&
-              one.channels + other.channels == to.channels && gain.shape(0) == other.channels,
+              one.channels + 2 * other.channels == to.channels && gain.shape(0) == other.channels,
           "the arrays do not fit each other");
   require(limit >= 0 && limit <= 32767, "the limit must be 0 to 32767");
   for (std::size_t i = 0; i < gain.shape(0); ++i) {

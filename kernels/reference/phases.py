@@ -44,4 +44,7 @@ def join(
 ) -> NDArray[np.int16]:
     """As `siglum.kernels.phases.join`."""
     context = np.clip((deviation.astype(np.int64) * gain + 512) >> 10, -limit, limit)
-    return np.concatenate([features, context.astype(np.int16)], axis=-1)
+    above = 32 + np.abs(deviation.astype(np.int64))
+    power = np.frexp(above.astype(np.float64))[1] - 1
+    magnitude = (power - 5) * 1024 + ((above << 10) >> power) - 1024
+    return np.concatenate([features, context.astype(np.int16), magnitude.astype(np.int16)], axis=-1)

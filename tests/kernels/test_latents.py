@@ -20,7 +20,8 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     rows, columns, channels = size
     prior = random.integers(-(2**15), 2**15, (rows + 3, columns + 2, 2 * channels), dtype=np.int16)
     unit = random.standard_normal(channels).astype(np.float32)
-    mean, index = latents.predict(prior, unit, (rows, columns), threads)
+    mean, index = np.empty(size, np.float32), np.empty(size, np.uint8)
+    latents.predict(prior, unit, mean, index, threads)
     expected_mean, expected_index = reference.predict(prior[:rows, :columns], unit)
     assert np.array_equal(mean, expected_mean) and np.array_equal(index, expected_index)
 
@@ -43,6 +44,15 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     coded, tables = latents.gather(symbols, index, skip)
     assert np.array_equal(coded, symbols[index >= skip]) and np.array_equal(tables, index[index >= skip])
     assert np.array_equal(latents.scatter(coded, index, skip), symbols)
+    phase = slice(rows // 2, None, 2), slice(0, None, 2), slice(channels // 2, None)
+    coded, tables = latents.gather(symbols[phase], index[phase], skip)
+    assert np.array_equal(tables, latents.coded_tables(index[phase], skip))
+    assert np.array_equal(tables, index[phase][index[phase] >= skip])
+    target = np.zeros_like(symbols)
+    latents.scatter(coded, index[phase], skip, target[phase])
+    assert np.array_equal(target[phase], symbols[phase])
+    target[phase] = 0
+    assert not target.any()
 
 
 def latents_costed() -> int:
@@ -65,7 +75,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError):
         latents.reconstruct(symbols, mean, index, table[:60])
     with pytest.raises(ValueError):
-        latents.predict(np.zeros((1, 3, 8), np.int16), np.zeros(4, np.float32), (2, 3))
+        latents.predict(np.zeros((1, 3, 8), np.int16), np.zeros(4, np.float32), mean, index)
     with pytest.raises(ValueError):
         latents.scatter(np.zeros(23, np.int32), index, 0)
     with pytest.raises(ValueError):
