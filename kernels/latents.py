@@ -10,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
+from siglum.kernels import dispatch
 
 Floats = NDArray[np.float32]
 
 
 def predict(
-    prior: NDArray[np.int16], unit: Floats, mean: Floats, index: NDArray[np.uint8], threads: int = 1
+    prior: NDArray[np.int16],
+    unit: Floats,
+    mean: Floats,
+    index: NDArray[np.uint8],
+    threads: int = 1,
+    isa: str | None = None,
 ) -> None:
     """Means and table indices from the output of an integer prior.
 
@@ -28,7 +34,7 @@ def predict(
     mean, index
         (rows, columns, C) float32 and uint8, 0..63, to write to; at most (H, W) positions.
     """
-    _native.latents_predict(prior, unit, mean, index, threads)
+    _native.latents_predict(prior, unit, mean, index, threads, isa or dispatch.isa())
 
 
 def choose(
@@ -71,6 +77,7 @@ def reconstruct(
     offsets: Floats,
     out: Floats | None = None,
     threads: int = 1,
+    isa: str | None = None,
 ) -> Floats:
     """Latents from symbols: ``symbol + mean - sign(symbol) * offset``.
 
@@ -82,7 +89,7 @@ def reconstruct(
         Where to write them; None: a new array.
     """
     out = np.empty(symbols.shape, np.float32) if out is None else out
-    _native.latents_reconstruct(symbols, mean, index, offsets, out, threads)
+    _native.latents_reconstruct(symbols, mean, index, offsets, out, threads, isa or dispatch.isa())
     return out
 
 

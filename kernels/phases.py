@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
+from siglum.kernels import dispatch
 
 FACTOR_HIGH = 512  # largest magnitude of a factor: 2 in 1/256
 NEIGHBOURS = 4
@@ -20,7 +21,12 @@ Integers = NDArray[np.int16]
 
 
 def lean(
-    factors: Integers, deviation: Integers, mean: NDArray[np.float32], phase: int, threads: int = 1
+    factors: Integers,
+    deviation: Integers,
+    mean: NDArray[np.float32],
+    phase: int,
+    threads: int = 1,
+    isa: str | None = None,
 ) -> None:
     """Begin a phase: set its deviations to the pull of their neighbours, and add that to the means.
 
@@ -37,10 +43,10 @@ def lean(
         on its diagonal neighbours, (-1, -1), (-1, 1), (1, -1), (1, 1), the others on their direct ones,
         (0, -1), (0, 1), (-1, 0), (1, 0). Beyond the border all is 0.
     """
-    _native.phases_lean(factors, deviation, mean, phase, threads)
+    _native.phases_lean(factors, deviation, mean, phase, threads, isa or dispatch.isa())
 
 
-def settle(symbols: NDArray[np.int32], deviation: Integers, threads: int = 1) -> None:
+def settle(symbols: NDArray[np.int32], deviation: Integers, threads: int = 1, isa: str | None = None) -> None:
     """End a phase: add the symbols of its positions to their deviations.
 
     Parameters
@@ -50,11 +56,16 @@ def settle(symbols: NDArray[np.int32], deviation: Integers, threads: int = 1) ->
     deviation
         (rows, columns, C) int16, the pulls; both are only the positions of the phase.
     """
-    _native.phases_settle(symbols, deviation, threads)
+    _native.phases_settle(symbols, deviation, threads, isa or dispatch.isa())
 
 
 def join(
-    features: Integers, deviation: Integers, gain: NDArray[np.int32], limit: int, threads: int = 1
+    features: Integers,
+    deviation: Integers,
+    gain: NDArray[np.int32],
+    limit: int,
+    threads: int = 1,
+    isa: str | None = None,
 ) -> Integers:
     """Features and the context of the next group, side by side.
 
@@ -78,5 +89,5 @@ def join(
     """
     channels = features.shape[2] + 2 * deviation.shape[2]
     out = np.empty((*features.shape[:2], channels), np.int16)
-    _native.phases_join(features, deviation, gain, limit, out, threads)
+    _native.phases_join(features, deviation, gain, limit, out, threads, isa or dispatch.isa())
     return out

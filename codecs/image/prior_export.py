@@ -81,7 +81,7 @@ class _Chain:
         self.layers.append(PixelShuffle())
         return self
 
-    def network(self, input_bound: int = ACTIVATION_HIGH) -> ConditionedNetwork:
+    def network(self, input_bound: int = 2**15) -> ConditionedNetwork:
         bounds = [
             0 if integers is None else int(np.abs(integers.astype(np.int64)).max())
             for integers in self.biases

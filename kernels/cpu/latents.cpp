@@ -13,17 +13,9 @@ constexpr int tables = 64;
 }  // namespace
 
 void predict(const Grid<const std::int16_t>& prior, const float* unit, const Grid<float>& mean,
-             const Grid<std::uint8_t>& index, std::size_t threads) {
-  const std::size_t channels = mean.channels;
-  over(mean.rows, mean.columns, channels, threads, [&](std::size_t y, std::size_t x) {
-    const std::int16_t* const from = prior.at(y, x);
-    float* const means = mean.at(y, x);
-    std::uint8_t* const indices = index.at(y, x);
-    for (std::size_t c = 0; c < channels; ++c) means[c] = static_cast<float>(from[c]) * unit[c];
-    for (std::size_t c = 0; c < channels; ++c) {
-      const int table = (from[channels + c] + 128) >> 8;
-      indices[c] = static_cast<std::uint8_t>(table < 0 ? 0 : table >= tables ? tables - 1 : table);
-    }
+             const Grid<std::uint8_t>& index, std::size_t threads, const Rows& row_functions) {
+  over(mean.rows, mean.columns, mean.channels, threads, [&](std::size_t y, std::size_t x) {
+    row_functions.predict(prior.at(y, x), unit, mean.at(y, x), index.at(y, x), mean.channels);
   });
 }
 
@@ -55,7 +47,7 @@ void choose(const Grid<const float>& latent, const Grid<const float>& mean, cons
 
 void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float>& mean,
                  const Grid<const std::uint8_t>& index, const float* offsets, const Grid<float>& out,
-                 std::size_t threads) {
+                 std::size_t threads, const Rows& row_functions) {
   // By sign and magnitude: -2, -1, 0, 1, 2 and beyond.
   float moves[tables][2 * offset_classes + 1];
   for (int table = 0; table < tables; ++table) {
@@ -67,14 +59,7 @@ void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float
     }
   }
   over(out.rows, out.columns, out.channels, threads, [&](std::size_t y, std::size_t x) {
-    const std::int32_t* const values = symbols.at(y, x);
-    const float* const means = mean.at(y, x);
-    const std::uint8_t* const indices = index.at(y, x);
-    float* const to = out.at(y, x);
-    for (std::size_t c = 0; c < out.channels; ++c) {
-      const std::int32_t place = std::min(std::max(values[c], -offset_classes), offset_classes) + offset_classes;
-      to[c] = static_cast<float>(values[c]) + means[c] - moves[indices[c] & (tables - 1)][place];
-    }
+    row_functions.reconstruct(symbols.at(y, x), mean.at(y, x), index.at(y, x), moves[0], out.at(y, x), out.channels);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "latents_rows.hpp"
 #include "parallel.hpp"
 
 namespace siglum::latents {
@@ -38,7 +39,7 @@ void over(std::size_t rows, std::size_t columns, std::size_t channels, std::size
 // Splits a prior's output, (rows, columns, 2 * channels) int16: the first half times `unit` are means, the second,
 // rounded from 1/256, table indices 0..63.
 void predict(const Grid<const std::int16_t>& prior, const float* unit, const Grid<float>& mean,
-             const Grid<std::uint8_t>& index, std::size_t threads);
+             const Grid<std::uint8_t>& index, std::size_t threads, const Rows& row_functions);
 
 constexpr int costed = 24;       // magnitudes above are never changed
 constexpr int max_symbol = 32767;
@@ -53,7 +54,7 @@ constexpr int offset_classes = 2;
 // symbol + mean - sign(symbol) * offset of its table and magnitude. offsets: (64, offset_classes).
 void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float>& mean,
                  const Grid<const std::uint8_t>& index, const float* offsets, const Grid<float>& out,
-                 std::size_t threads);
+                 std::size_t threads, const Rows& row_functions);
 
 // What is coded, in order: all whose table is not below `skip`. All return how many that are. The targets of the
 // first two have one entry more than there are latents.

@@ -3,8 +3,10 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <stdexcept>
+#include <string>
 
 #include "latents.hpp"
 
@@ -34,6 +36,12 @@ bool same(const Grid<A>& a, const Grid<B>& b) {
 
 inline void check_threads(std::size_t threads) {
   require(threads >= 1 && threads <= 1024, "the number of threads must be 1 to 1024");
+}
+
+inline const Rows& require_rows(const std::string& isa) {
+  const Rows* const found = find_rows(isa.c_str());
+  if (!found) throw std::invalid_argument("this CPU or this build has no " + isa);
+  return *found;
 }
 
 }  // namespace siglum::latents

@@ -6,7 +6,7 @@ using namespace siglum::latents;
 namespace {
 
 void predict_arrays(Latents<const std::int16_t> prior, Array<const float, 1> unit, Latents<float> mean,
-                    Latents<std::uint8_t> index, std::size_t threads) {
+                    Latents<std::uint8_t> index, std::size_t threads, const std::string& isa) {
   const auto from = grid_of(prior);
   const auto means = grid_of(mean);
   const auto indices = grid_of(index);
@@ -14,8 +14,9 @@ void predict_arrays(Latents<const std::int16_t> prior, Array<const float, 1> uni
               from.rows >= means.rows && from.columns >= means.columns,
           "the arrays do not fit each other");
   check_threads(threads);
+  const Rows& row_functions = require_rows(isa);
   nb::gil_scoped_release released;
-  predict(from, unit.data(), means, indices, threads);
+  predict(from, unit.data(), means, indices, threads, row_functions);
 }
 
 void choose_arrays(Latents<const float> latent, Latents<const float> mean, Latents<const std::uint8_t> index,
@@ -35,7 +36,7 @@ void choose_arrays(Latents<const float> latent, Latents<const float> mean, Laten
 
 void reconstruct_arrays(Latents<const std::int32_t> symbols, Latents<const float> mean,
                         Latents<const std::uint8_t> index, Array<const float, 2> offsets, Latents<float> out,
-                        std::size_t threads) {
+                        std::size_t threads, const std::string& isa) {
   const auto values = grid_of(symbols);
   const auto means = grid_of(mean);
   const auto indices = grid_of(index);
@@ -44,8 +45,9 @@ void reconstruct_arrays(Latents<const std::int32_t> symbols, Latents<const float
               offsets.shape(1) == offset_classes,
           "the arrays do not fit each other");
   check_threads(threads);
+  const Rows& row_functions = require_rows(isa);
   nb::gil_scoped_release released;
-  reconstruct(values, means, indices, offsets.data(), to, threads);
+  reconstruct(values, means, indices, offsets.data(), to, threads, row_functions);
 }
 
 std::size_t gather_arrays(Latents<const std::int32_t> symbols, Latents<const std::uint8_t> index, int skip,
@@ -81,12 +83,12 @@ std::size_t scatter_arrays(Array<const std::int32_t, 1> coded, Latents<const std
 void register_latents(nb::module_& m) {
   // noconvert: an array of another type or layout is an error, not a hidden copy.
   m.def("latents_predict", &predict_arrays, nb::arg("prior").noconvert(), nb::arg("unit").noconvert(),
-        nb::arg("mean").noconvert(), nb::arg("index").noconvert(), nb::arg("threads"));
+        nb::arg("mean").noconvert(), nb::arg("index").noconvert(), nb::arg("threads"), nb::arg("isa"));
   m.def("latents_choose", &choose_arrays, nb::arg("latent").noconvert(), nb::arg("mean").noconvert(),
         nb::arg("index").noconvert(), nb::arg("weight").noconvert(), nb::arg("bits").noconvert(), nb::arg("skip"),
         nb::arg("symbols").noconvert(), nb::arg("threads"));
   m.def("latents_reconstruct", &reconstruct_arrays, nb::arg("symbols").noconvert(), nb::arg("mean").noconvert(),
-        nb::arg("index").noconvert(), nb::arg("offsets").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
+        nb::arg("index").noconvert(), nb::arg("offsets").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"), nb::arg("isa"));
   m.def("latents_gather", &gather_arrays, nb::arg("symbols").noconvert(), nb::arg("index").noconvert(),
         nb::arg("skip"), nb::arg("coded").noconvert(), nb::arg("coded_index").noconvert());
   m.def("latents_tables", &tables_array, nb::arg("index").noconvert(), nb::arg("skip"),

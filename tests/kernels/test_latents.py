@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglum.kernels import latents
+from siglum.kernels import dispatch, latents
 from siglum.kernels.reference import latents as reference
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
@@ -21,7 +21,8 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     prior = random.integers(-(2**15), 2**15, (rows + 3, columns + 2, 2 * channels), dtype=np.int16)
     unit = random.standard_normal(channels).astype(np.float32)
     mean, index = np.empty(size, np.float32), np.empty(size, np.uint8)
-    latents.predict(prior, unit, mean, index, threads)
+    isa = str(random.choice(dispatch.available_isas()))
+    latents.predict(prior, unit, mean, index, threads, isa)
     expected_mean, expected_index = reference.predict(prior[:rows, :columns], unit)
     assert np.array_equal(mean, expected_mean) and np.array_equal(index, expected_index)
 
@@ -35,7 +36,7 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
 
     table = random.uniform(0, 0.5, (64, 2)).astype(np.float32)
     expected = reference.reconstruct(symbols, mean, index, table)
-    assert np.array_equal(latents.reconstruct(symbols, mean, index, table, threads=threads), expected)
+    assert np.array_equal(latents.reconstruct(symbols, mean, index, table, None, threads, isa), expected)
     latents.reconstruct(symbols, mean, index, table, latent, threads)
     assert np.array_equal(latent, expected)
     latent[...] = 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglum.codecs.image import constants
-from siglum.kernels import phases
+from siglum.kernels import dispatch, phases
 from siglum.kernels.reference import phases as reference
 
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 35))
@@ -20,9 +20,7 @@ def integers(random: np.random.Generator, bound: int, *shape: int) -> np.ndarray
 
 @given(SIZES, st.integers(0, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=60)
-def test_lean_and_settle_equal_numpy(
-    size: tuple[int, int, int], phase: int, threads: int, seed: int
-) -> None:
+def test_lean_and_settle_equal_numpy(size: tuple[int, int, int], phase: int, threads: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     rows, columns, channels = size
     factors = integers(random, phases.FACTOR_HIGH, rows, columns, 4 * channels)
@@ -32,7 +30,8 @@ def test_lean_and_settle_equal_numpy(
     own = slice(3, 3 + channels)
     deviation, mean = wide.copy(), means.copy()
     expected, expected_mean = wide.copy(), means.copy()
-    phases.lean(factors, deviation[..., own], mean[..., own], phase, threads)
+    isa = str(random.choice(dispatch.available_isas()))
+    phases.lean(factors, deviation[..., own], mean[..., own], phase, threads, isa)
     reference.lean(factors, expected[..., own], expected_mean[..., own], phase)
     assert np.array_equal(deviation, expected)
     assert np.array_equal(mean, expected_mean)
@@ -41,8 +40,10 @@ def test_lean_and_settle_equal_numpy(
     where = slice(row, None, 2), slice(column, None, 2), own
     if not deviation[where].size:
         return
-    symbols = random.choice([0, 1, -1, 5, 2**15, -(2**31), 2**31 - 1], deviation[where].shape).astype(np.int32)
-    phases.settle(symbols, deviation[where], threads)
+    symbols = random.choice([0, 1, -1, 5, 2**15, -(2**31), 2**31 - 1], deviation[where].shape).astype(
+        np.int32
+    )
+    phases.settle(symbols, deviation[where], threads, isa)
     reference.settle(symbols, expected[where])
     assert np.array_equal(deviation, expected)
 
@@ -57,8 +58,9 @@ def test_join_equals_numpy(size: tuple[int, int, int], width: int, threads: int,
     deviation[0, 0, 0] = -(2**15)
     gain = random.choice([0, 1, 700, 2**16 - 1], channels).astype(np.int32)
     for limit in (0, 100, 2**14, 2**15 - 1):
-        joined = phases.join(features, deviation, gain, limit, threads)
-        assert np.array_equal(joined, reference.join(features, deviation, gain, limit))
+        expected = reference.join(features, deviation, gain, limit)
+        for isa in dispatch.available_isas():
+            assert np.array_equal(phases.join(features, deviation, gain, limit, threads, isa), expected)
 
 
 def test_the_phases_are_those_of_the_codec() -> None:
