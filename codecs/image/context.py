@@ -95,26 +95,29 @@ class ContextPrior(nn.Module):
         super().__init__()
         self.bounds = group_bounds(latent)
         sizes = [stop - start for start, stop in pairwise(self.bounds)]
-        self.mix = nn.ModuleList([nn.Linear(width + 2 * size, width) for size in sizes[:-1]])
+        mixes = [nn.Linear(width + 2 * size, width) for size in sizes[:-1]]
+        spreads = [Depthwise(width) for _ in sizes[:-1]]
+        heads = [nn.Linear(FACTOR_WIDTH, len(NEIGHBOURS[1]) * size) for size in sizes]
+        self.mix = nn.ModuleList(mixes)
         self.mix_bias = nn.ModuleList([QualityGain(width) for _ in sizes[:-1]])
-        self.spread = nn.ModuleList([Depthwise(width) for _ in sizes[:-1]])
+        self.spread = nn.ModuleList(spreads)
         self.bend = nn.ModuleList([nn.Linear(width, FACTOR_WIDTH) for _ in sizes])
         self.bend_bias = nn.ModuleList([QualityGain(FACTOR_WIDTH) for _ in sizes])
-        self.factors = nn.ModuleList([nn.Linear(FACTOR_WIDTH, len(NEIGHBOURS[1]) * size) for size in sizes])
+        self.factors = nn.ModuleList(heads)
         self.gain = QualityGain(self.bounds[-2])  # log of context units a step
         self.quantised = False
         self.correlated = True
         """False: no factors, so that each latent is coded under a Gaussian of its own (an ablation)."""
         with torch.no_grad():
-            for mix, spread in zip(self.mix, self.spread, strict=True):
+            for mix, spread in zip(mixes, spreads, strict=True):
                 mix.weight.zero_()
                 mix.weight[:, :width].copy_(torch.eye(width))
                 mix.bias.zero_()
                 spread.weight.zero_()
                 spread.weight[:, :, 1, 1] = 1.0
-            for factors in self.factors:
-                factors.weight.zero_()
-                factors.bias.zero_()
+            for head in heads:
+                head.weight.zero_()
+                head.bias.zero_()
 
     def _linear(self, layer: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -143,8 +143,8 @@ def _gains(anchors: np.ndarray) -> np.ndarray:
     return np.rint(np.exp(logarithm) * GAIN_UNIT).clip(0, 2**16 - 1).astype(np.uint16)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
+def _array(tensor: Tensor | nn.Module) -> np.ndarray:
+    return cast("Tensor", tensor).detach().double().numpy()
 
 
 def _linear(layer: nn.Module) -> tuple[np.ndarray, np.ndarray]:

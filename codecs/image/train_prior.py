@@ -202,6 +202,7 @@ class PriorTrainer:
             "step": self.step,
             "seconds": self.seconds,
             "recipe": asdict(self.recipe),
+            "preset": self.model.preset.to_dict(),
         }
         temporary = self.out / "prior.pt.tmp"
         torch.save(state, temporary)
@@ -290,15 +291,13 @@ def begin(state: dict[str, Tensor], preset: Preset) -> ImageModel:
     """
     torch.manual_seed(0)
     model = ImageModel(preset)
-    fresh = not any(name.startswith("context.") for name in state)
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("context.")}
     try:
-        model.load_state_dict({**own, **state} if fresh else state)
+        model.load_state_dict({**own, **state})
     except RuntimeError as error:
-        raise UsageError(
-            f"the model to start from is not of this preset ({str(error).splitlines()[0]})"
-        ) from None
-    if fresh:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"the model to start from is not of this preset ({first})") from None
+    if not model.context.gain.anchors.any():  # nothing was learned yet
         start_gain(model.context, model.log_unit())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(TRAINED))
@@ -323,7 +322,8 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset]:
     if not path.is_file():
         raise UsageError(f"{path} is not a checkpoint")
     state = torch.load(path, weights_only=True)
-    return state["average"], PRESETS[state["recipe"].get("preset", "small")]
+    preset = Preset(**state["preset"]) if "preset" in state else PRESETS[state["recipe"]["preset"]]
+    return state["average"], preset
 
 
 def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
