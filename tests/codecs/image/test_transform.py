@@ -156,8 +156,8 @@ def test_the_prior_trains_on_a_transform_that_stays(
 
 def test_rounding_in_training_is_that_of_the_encoder() -> None:
     from siglum.codecs.image.layers import LOG_SCALE_STEP, SCALE_LOW
+    from siglum.codecs.image.prior_loss import EncoderRounding
     from siglum.codecs.image.quantise import magnitude_bits
-    from siglum.codecs.image.train_prior import EncoderRounding
     from siglum.kernels import latents
 
     random = np.random.default_rng(5)
