@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t max_elements = std::size_t{1}
                                      << 40;       // of one layer's activations; far above any memory
 constexpr std::size_t run_elements = 1 << 16;  // of the activations of a run of positions: they stay in the cache
-constexpr std::size_t macs_per_thread = 1 << 21;  // below this, waking a thread costs more than it saves
+constexpr std::size_t macs_per_thread = 1 << 23;  // below this, waking a thread costs more than it saves
 
 // Channels between two positions in a buffer: whole vectors of every variant. What lies in the padding meets
 // weights of zero only.
@@ -192,6 +192,12 @@ void Network::run(const std::int16_t* in, std::size_t images, Size input, const 
   }
 }
 
+// Kernels write whole blocks: straight to the result only where a position has nothing besides.
+bool Network::writes_nothing_else(const Layer& layer) const {
+  return layer.kind != Kind::pixel_shuffle && layer.blocks * kernels_->width == layer.out_channels &&
+         stride_of(layer.out_channels) == layer.out_channels;
+}
+
 void Network::run_positions(const std::int16_t* in, std::size_t count,
                             const std::vector<Requantisation>& requantisations, Buffers& buffers,
                             std::int16_t* out) const {
@@ -205,10 +211,8 @@ void Network::run_positions(const std::int16_t* in, std::size_t count,
   for (std::size_t index = 0; index < layers_.size(); ++index) {
     const Layer& layer = layers_[index];
     const std::size_t out_stride = stride_of(layer.out_channels);
-    // A kernel writes whole blocks: straight to the result only where a position has nothing else.
-    const bool straight = index + 1 == layers_.size() && layer.blocks * kernels_->width == layer.out_channels &&
-                          out_stride == layer.out_channels;
-    std::int16_t* const to = straight ? out : buffers.besides(from);
+    std::int16_t* const to =
+        index + 1 == layers_.size() && writes_nothing_else(layer) ? out : buffers.besides(from);
     kernels_->pointwise(from, stride, (layer.in_channels + 1) / 2, layer.weight.data(), layer.blocks,
                         requantisations[index], to, out_stride, count);
     from = to;
@@ -230,7 +234,8 @@ void Network::run_image(const std::int16_t* in, Size size, const std::vector<Req
     const Layer& layer = layers_[index];
     const Requantisation& requantisation = requantisations[index];
     const std::size_t stride = stride_of(size.channels);
-    std::int16_t* const to = buffers.besides(from);
+    std::int16_t* const to =
+        index + 1 == layers_.size() && writes_nothing_else(layer) ? out : buffers.besides(from);
     team.rows(size.height, [&](std::size_t begin, std::size_t end) {
       switch (layer.kind) {
         case Kind::pointwise: {
@@ -255,7 +260,7 @@ void Network::run_image(const std::int16_t* in, Size size, const std::vector<Req
     }
     from = to;
   }
-  copy_out(from, stride_of(size.channels), out, size.channels, size.height * size.width);
+  if (from != out) copy_out(from, stride_of(size.channels), out, size.channels, size.height * size.width);
 }
 
 }  // namespace siglum::integer_network

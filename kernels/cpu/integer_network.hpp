@@ -56,6 +56,7 @@ class Network {
   class Buffers;
 
   void add(Layer layer, const std::int32_t* multiplier);
+  bool writes_nothing_else(const Layer& layer) const;
   // A network of pointwise layers only, over some positions.
   void run_positions(const std::int16_t* in, std::size_t count, const std::vector<Requantisation>& requantisations,
                      Buffers& buffers, std::int16_t* out) const;

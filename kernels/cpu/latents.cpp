@@ -58,7 +58,9 @@ void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float
       moves[table][offset_classes - k] = -offset;
     }
   }
+  const bool moved = std::any_of(offsets, offsets + tables * offset_classes, [](float by) { return by != 0.0f; });
   over(out.rows, out.columns, out.channels, threads, [&](std::size_t y, std::size_t x) {
+    if (!moved) return row_functions.add(symbols.at(y, x), mean.at(y, x), out.at(y, x), out.channels);
     row_functions.reconstruct(symbols.at(y, x), mean.at(y, x), index.at(y, x), moves[0], out.at(y, x), out.channels);
   });
 }
