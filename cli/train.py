@@ -98,6 +98,25 @@ def image(
     help="Whose transform to keep: an installed model, or a checkpoint (.pt).",
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", default=10000, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), metavar="X", default=1e-3, show_default=True
+)
+@click.option(
+    "--cooldown",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="PART",
+    default=0.5,
+    show_default=True,
+    help="Part of the steps over which the learning rate falls to zero.",
+)
+@click.option(
+    "--quantise-from",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    default=0.7,
+    show_default=True,
+    help="Part of the steps after which weights have 8 bits.",
+)
 @click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
 @click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
 @click.option("--seed", type=int, metavar="N", default=1, show_default=True)
@@ -110,6 +129,9 @@ def image_prior(
     out: str,
     start: str,
     steps: int,
+    learning_rate: float,
+    cooldown: float,
+    quantise_from: float,
     batch_size: int,
     crop: int,
     seed: int,
@@ -139,7 +161,14 @@ def image_prior(
     if threads is not None:
         torch.set_num_threads(threads)
     recipe = training.PriorRecipe(
-        steps=steps, batch=batch_size, crop=crop, seed=seed, correlated=not independent
+        steps=steps,
+        batch=batch_size,
+        crop=crop,
+        learning_rate=learning_rate,
+        cooldown=cooldown,
+        quantise_from=quantise_from,
+        correlated=not independent,
+        seed=seed,
     )
     training.main(
         Path(data),
