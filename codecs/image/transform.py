@@ -3,8 +3,9 @@
 Arrays are channels-last, (batch, height, width, channels). The transform works at 1/8 and 1/16 of the
 picture's resolution: a trainable 16x16 linear branch, started from the principal components of photographs,
 carries most of the signal, and depthwise blocks add what a linear transform cannot. The prior is a mean-scale
-hyperprior (Minnen, Balle, Toderici 2018); one model serves all rates by gains for each quality, after
-"variable-rate" codecs such as Cui et al. 2021 and DCVC-RT (Jia et al. 2025).
+hyperprior (Minnen, Balle, Toderici 2018) that the context steps of `siglum.codecs.image.context` sharpen; one
+model serves all rates by gains for each quality, after "variable-rate" codecs such as Cui et al. 2021 and
+DCVC-RT (Jia et al. 2025).
 """
 
 from __future__ import annotations
