@@ -86,7 +86,7 @@ def reconstruct(
     offsets
         (64, 2) float32: of each table, for magnitude 1 and for 2 and above.
     out
-        Where to write them; None: a new array.
+        Where to write them, possibly `mean`; None: a new array.
     """
     out = np.empty(symbols.shape, np.float32) if out is None else out
     _native.latents_reconstruct(symbols, mean, index, offsets, out, threads, isa or dispatch.isa())

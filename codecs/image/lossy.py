@@ -170,7 +170,7 @@ def decode_tile(
         raise MalformedHeader("a latent is out of range: the file is damaged")
     if symbols_checksum(z, symbols) != tile.symbols_crc:
         raise ChecksumMismatch("the decoded symbols do not have the checksum that the file gives")
-    return latents.reconstruct(symbols, mean, index, weights.offsets, threads=threads)
+    return latents.reconstruct(symbols, mean, index, weights.offsets, mean, threads)
 
 
 def decode_latents(

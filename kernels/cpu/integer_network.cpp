@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t max_elements = std::size_t{1}
                                      << 40;       // of one layer's activations; far above any memory
 constexpr std::size_t run_elements = 1 << 16;  // of the activations of a run of positions: they stay in the cache
-constexpr std::size_t macs_per_thread = 1 << 23;  // below this, waking a thread costs more than it saves
+constexpr std::size_t macs_per_thread = 1 << 24;  // below this, waking a thread costs more than it saves
 
 // Channels between two positions in a buffer: whole vectors of every variant. What lies in the padding meets
 // weights of zero only.

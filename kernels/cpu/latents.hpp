@@ -22,7 +22,7 @@ struct Grid {
   }
 };
 
-constexpr std::size_t elements_per_thread = 1 << 17;  // below this, waking a thread costs more than it saves
+constexpr std::size_t elements_per_thread = 1 << 19;  // below this, waking a thread costs more than it saves
 
 // Calls function(y, x) for all positions.
 template <class Function>

@@ -11,7 +11,7 @@ namespace siglum::latents {
 struct Rows {
   // means[i] = from[i] * unit[i]; indices[i] = clamp((from[n + i] + 128) >> 8, 0, 63)
   void (*predict)(const std::int16_t* from, const float* unit, float* means, std::uint8_t* indices, std::size_t n);
-  // out[i] = symbols[i] + means[i]
+  // out[i] = symbols[i] + means[i]; here and below out may be means
   void (*add)(const std::int32_t* symbols, const float* means, float* out, std::size_t n);
   // out[i] = symbols[i] + means[i] - moves[index][clamp(symbols[i], -2, 2) + 2], of 64 x 5 moves
   void (*reconstruct)(const std::int32_t* symbols, const float* means, const std::uint8_t* indices, const float* moves,

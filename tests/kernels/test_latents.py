@@ -37,6 +37,9 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     table = random.uniform(0, 0.5, (64, 2)).astype(np.float32) * np.float32(seed % 4 > 0)  # or no offsets
     expected = reference.reconstruct(symbols, mean, index, table)
     assert np.array_equal(latents.reconstruct(symbols, mean, index, table, None, threads, isa), expected)
+    in_place = mean.copy()
+    latents.reconstruct(symbols, in_place, index, table, in_place, threads, isa)
+    assert np.array_equal(in_place, expected)
     latents.reconstruct(symbols, mean, index, table, latent, threads)
     assert np.array_equal(latent, expected)
     latent[...] = 0
