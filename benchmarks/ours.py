@@ -37,6 +37,7 @@ def image(name: str, threads: int) -> Coder:
 
     def health(pixels: Pixels, dial: Dial) -> dict[str, float]:
         from siglum.codecs.image import lossy, windows
+        from siglum.codecs.image.prior import coding_order
         from siglum.entropy.gaussian import gaussian_tables
         from siglum.kernels import latents
 
@@ -47,7 +48,8 @@ def image(name: str, threads: int) -> Coder:
             z, _, index, symbols = lossy.choose_symbols(model, y[rows, columns], level, threads)
             tables = model.prior.hyper_tables(level)
             ideal += bank.bits(z.astype(np.int32), np.broadcast_to(tables, (*z.shape[:2], tables.size)))
-            ideal += bank.bits(*latents.gather(symbols, index, model.skip))
+            for where in coding_order(*index.shape):
+                ideal += bank.bits(*latents.gather(symbols[where], index[where], model.skip))
             actual += 8 * len(lossy.encode_symbols(model, z, symbols, index, level))
         return {"ideal_bits": ideal, "actual_bits": float(actual)}
 

@@ -8,6 +8,7 @@ void register_rans(nb::module_& m);             // rans_bindings.cpp
 void register_integer_network(nb::module_& m);  // integer_network_bindings.cpp
 void register_float_network(nb::module_& m);    // float_network_bindings.cpp
 void register_latents(nb::module_& m);          // latents_bindings.cpp
+void register_phases(nb::module_& m);          // phases_bindings.cpp
 void register_lossless(nb::module_& m);         // lossless_bindings.cpp
 void register_precise(nb::module_& m);         // precise_bindings.cpp
 void register_multivariate(nb::module_& m);     // multivariate_bindings.cpp
@@ -24,6 +25,7 @@ NB_MODULE(_native, m) {
   register_integer_network(m);
   register_float_network(m);
   register_latents(m);
+  register_phases(m);
   register_lossless(m);
   register_precise(m);
   register_multivariate(m);
