@@ -188,7 +188,7 @@ def image_prior(
     "--out", metavar="DIR", required=True, help="The folder of the run; what it holds is not done again."
 )
 @click.option(
-    "--from", "start", metavar="MODEL", default="small", show_default=True, help="The image model to use."
+    "--from", "start", metavar="MODEL", default="vq-small", show_default=True, help="The model to begin with."
 )
 @click.option("--crops", type=click.IntRange(64), metavar="N", default=1500, show_default=True)
 @click.option("--book-steps", type=click.IntRange(1), metavar="N", default=2500, show_default=True)
@@ -207,11 +207,11 @@ def image_vq(
     name: str,
     threads: int | None,
 ) -> None:
-    """Train codebooks and the synthesis of image-vq, beginning with a model of the image codec.
+    """Train codebooks and the synthesis of image-vq, with the transform of a model that there is.
 
     Stop it with Ctrl-C at any time; the same command goes on. At the end it writes model.safetensors and its card,
     which `codec models add` installs. M are minutes for
-    the synthesis; with 0 it stays that of the image model.
+    the synthesis; with 0 it stays as it was.
 
     \b
     Example:
