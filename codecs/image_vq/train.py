@@ -1,4 +1,4 @@
-"""The recipe: from a model with a transform and a hyperprior to a better one; every step that is done is kept and not done again.
+"""The recipe: from a model with a transform and a hyperprior to a better one. What is done is kept, not done again.
 
 1. Latents of crops under the model to begin with, whose transform and hyperprior stay as they are.
 2. Codebooks, with their priors (`learn`).
