@@ -223,7 +223,9 @@ class ImageFastCodec:
         chunks = [chunk_of(reader, ChunkType.DATA, number) for number in numbers]
         frame.expect(chunks, len(places))
         y = tiles.decode(weights, chunks, places, level, self.threads)
-        top, left = places[0][0].start * PATCH, places[0][1].start * PATCH
+        row, column = places[0][0].start, places[0][1].start
+        y = y[max(first_row - row, 0) : last_row - row, max(first_column - column, 0) : last_column - column]
+        top, left = max(first_row, row) * PATCH, max(first_column, column) * PATCH
         rest = min(height - top, y.shape[0] * PATCH), min(width - left, y.shape[1] * PATCH)
         whole = tiles.synthesise(weights, y, level, *rest, self.threads)
         cut = whole[
