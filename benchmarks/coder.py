@@ -71,6 +71,7 @@ CATALOGUE: dict[str, tuple[Medium, str]] = {
     "webp": ("image", "peers:webp"),
     "avif": ("image", "peers:avif"),
     "avif-s4": ("image", "peers:avif"),
+    "avif-s9": ("image", "peers:avif"),
     "jxl": ("image", "peers:jxl"),
     "heif": ("image", "peers:heif"),
     "compressai-bmshj2018-factorized": ("image", "peers_compressai:zoo"),
