@@ -39,8 +39,9 @@ def decode_picture(
     max_pixels: int | None = None,
     engine: str | None = None,
     region: tuple[int, int, int, int] | None = None,
+    factor: int = 1,
 ) -> Picture:
-    """Decode a siglum file, or a region of it; an engine of None is the codec's own choice.
+    """Decode a siglum file, or a region of it, at 1/factor of its size; an engine of None is the codec's own choice.
 
     Raises
     ------
@@ -54,9 +55,13 @@ def decode_picture(
     limits = limits_of(max_pixels)
     given = {} if engine is None else {"engine": engine}
     codec = codecs.codec_of_file(data, limits, threads=threads, **given)
-    picture: Picture = (
-        codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
-    )
+    picture: Picture
+    if factor > 1:
+        picture = codec.decode_scaled(data, factor, region, limits)
+    elif region is not None:
+        picture = codec.decode_region(data, region, limits)
+    else:
+        picture = codec.decode(data, limits)
     return picture
 
 

@@ -109,3 +109,29 @@ def image(
         start=start,
         command=" ".join(["codec", *sys.argv[1:]]),
     )
+
+
+@train.command(short_help="Make thumbnails of a model's pictures cheaper.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option("--model", metavar="NAME", default="small", show_default=True, help="An installed model.")
+@click.option("--out", metavar="FILE", required=True, help="The weights to write, .safetensors.")
+def previews(data: str, model: str, out: str) -> None:
+    """Fit what `codec decode --scale` runs instead of the whole synthesis, and write the model with it.
+
+    Files decode as before: the model keeps its id. `codec train image` does this by itself for a new model.
+
+    \b
+    Example:
+      codec train previews --data photos --model mine --out mine.safetensors
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    if Path(out).suffix != ".safetensors":
+        raise UsageError(f"{out} must end in .safetensors")
+    require_torch("training")
+    from siglum.codecs import models
+    from siglum.codecs.image import previews as short_cuts
+    from siglum.codecs.image.weights import load_by_name
+
+    card = models.named(model, "image").card
+    short_cuts.write(load_by_name(model), card, Path(data), Path(out))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
-from siglum.codecs.image import frame, lossy
+from siglum.codecs.image import frame, lossy, strips
 from siglum.codecs.image.config import ImageConfig, level_of_quality
 from siglum.codecs.image.engine import ENGINES, EngineName
 from siglum.codecs.image.frame import (
@@ -24,21 +23,16 @@ from siglum.codecs.image.frame import (
     check_header,
 )
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
-from siglum.codecs.image.region import Region, chunk_of
+from siglum.codecs.image.region import Region
 from siglum.codecs.image.region import decode as decode_lossy_region
-from siglum.errors import (
-    ChecksumMismatch,
-    UnsupportedInputError,
-    UsageError,
-    require_torch,
-)
+from siglum.codecs.image.scale import check_factor, check_region, means
+from siglum.codecs.image.scaled import decode as decode_scaled
+from siglum.errors import UnsupportedInputError, UsageError, require_torch
 from siglum.kernels import dispatch
-from siglum.kernels.checksum import crc32c
 
 if TYPE_CHECKING:
     from siglum.codecs.image.weights import ImageWeights
 
-STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
 FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
 SMALL_PIXELS = 4096  # ... and for pictures as small as this
 
@@ -171,13 +165,13 @@ class ImageCodec:
         height, width = header.shape[:2]
         channels = header.shape[2] if len(header.shape) == 3 else 1
         if self.is_lossless(header):
-            pixels = self._decode_strips(found.get(ChunkType.DATA, []), height, width, channels)
+            pixels = strips.decode(found.get(ChunkType.DATA, []), height, width, channels, self.threads)
         else:
             pixels = self._decode_lossy(header, found.get(ChunkType.DATA, []))
             if channels == 1:
                 pixels = _gray_of(pixels)
             elif channels == 4:
-                alpha = self._decode_strips(found.get(ChunkType.ALPHA, []), height, width, 1)
+                alpha = strips.decode(found.get(ChunkType.ALPHA, []), height, width, 1, self.threads)
                 pixels = np.dstack([pixels, alpha])
         number = header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
@@ -217,34 +211,70 @@ class ImageCodec:
         channels = header.shape[2] if len(header.shape) == 3 else 1
         part = Region(*region).check(width, height)
         if self.is_lossless(header):
-            pixels = self._decode_rows(reader, ChunkType.DATA, part, height, width, channels)
+            pixels = strips.read(reader, ChunkType.DATA, part, channels, self.threads)
         else:
             weights = self._weights(header.model)
             pixels = decode_lossy_region(reader, header, part, weights, self.threads, self.config.engine)
             if channels == 1:
                 pixels = _gray_of(pixels)
             elif channels == 4:
-                pixels = np.dstack(
-                    [pixels, self._decode_rows(reader, ChunkType.ALPHA, part, height, width, 1)]
-                )
+                alpha = strips.read(reader, ChunkType.ALPHA, part, 1, self.threads)
+                pixels = np.dstack([pixels, alpha])
+        return self._picture_of_part(reader, pixels)
+
+    @staticmethod
+    def _picture_of_part(reader: container.Reader, pixels: np.ndarray) -> Picture:
         profile = reader.find(ChunkType.ICC)
-        number = header.extra.get(SOURCE_FORMAT_KEY)
+        number = reader.header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
             icc=None if profile is None else reader.read(profile).payload,
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
 
-    def _decode_rows(
-        self, reader: container.Reader, kind: ChunkType, part: Region, height: int, width: int, channels: int
-    ) -> np.ndarray:
-        rows = strips(height, width)
-        wanted = [i for i, strip in enumerate(rows) if strip.start < part.rows.stop and part.y < strip.stop]
-        pixels = self._decode_some(
-            [rows[i] for i in wanted], [chunk_of(reader, kind, i) for i in wanted], width, channels
-        )
-        top = rows[wanted[0]].start
-        return np.ascontiguousarray(pixels[part.y - top : part.rows.stop - top, part.columns])
+    def decode_scaled(
+        self,
+        source: bytes | BinaryIO,
+        factor: int,
+        region: tuple[int, int, int, int] | None = None,
+        limits: container.Limits | None = None,
+    ) -> Picture:
+        """A picture at 1/2, 1/4 or 1/8: about the means of its pixels, for less time and memory than all of it.
+
+        Parameters
+        ----------
+        source
+            A file's bytes, or a binary file that can seek.
+        factor
+            2, 4 or 8. Sides are rounded up.
+        region
+            x, y, width and height of a part, in pixels of the whole picture; x and y are multiples of the factor.
+
+        Raises
+        ------
+        UsageError
+            If the factor is another, or the region is not within the picture.
+        BitstreamError
+            As `decode`; what is not read is not checked.
+        """
+        check_factor(factor)
+        reader = container.Reader(source, limits or container.Limits())
+        header = reader.header
+        check_header(header)
+        height, width = header.shape[:2]
+        channels = header.shape[2] if len(header.shape) == 3 else 1
+        part = check_region(Region(*(region or (0, 0, width, height))).check(width, height), factor)
+        if self.is_lossless(header):
+            pixels = means(strips.each(reader, ChunkType.DATA, part, channels, self.threads), factor)
+        else:
+            weights = self._weights(header.model)
+            pixels = decode_scaled(reader, header, part, factor, weights, self.threads, self.config.engine)
+            if channels == 1:
+                pixels = _gray_of(pixels)
+            elif channels == 4:
+                alpha = means(strips.each(reader, ChunkType.ALPHA, part, 1, self.threads), factor)
+                pixels = np.dstack([pixels, alpha])
+        return self._picture_of_part(reader, pixels)
 
     def decode_array(self, data: bytes, limits: container.Limits | None = None) -> np.ndarray:
         """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
@@ -261,7 +291,7 @@ class ImageCodec:
         coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads, self.config.engine)
         chunks = [Chunk(ChunkType.DATA, i, tile.payload, tile.symbols_crc) for i, tile in enumerate(coded)]
         if picture.channels == 4:
-            chunks += self._strips(pixels[..., 3:], ChunkType.ALPHA)
+            chunks += strips.encode(pixels[..., 3:], ChunkType.ALPHA, self.threads)
         header = Header(
             CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, frame.source_key(picture)
         )
@@ -272,48 +302,8 @@ class ImageCodec:
         extra = {MODE_KEY: LOSSLESS, **frame.source_key(picture)}
         header = Header(CODEC_ID, CODEC_VERSION, b"", picture.pixels.shape, "uint8", None, extra)
         return frame.write_file(
-            header, [*frame.metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)]
+            header, [*frame.metadata_chunks(picture), *strips.encode(pixels, ChunkType.DATA, self.threads)]
         )
-
-    def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
-        from siglum.codecs.image import lossless
-
-        def encode(strip: slice) -> bytes:
-            return lossless.encode_strip(np.ascontiguousarray(pixels[strip]))
-
-        rows = strips(*pixels.shape[:2])
-        payloads = self._map(encode, rows)
-        return [
-            Chunk(kind, i, payload, crc32c(np.ascontiguousarray(pixels[strip]).data.cast("B")))
-            for i, (strip, payload) in enumerate(zip(rows, payloads, strict=True))
-        ]
-
-    def _decode_strips(self, chunks: list[Chunk], height: int, width: int, channels: int) -> np.ndarray:
-        rows = strips(height, width)
-        frame.expect(chunks, len(rows))
-        return self._decode_some(rows, chunks, width, channels)
-
-    def _decode_some(self, rows: list[slice], chunks: list[Chunk], width: int, channels: int) -> np.ndarray:
-        from siglum.codecs.image import lossless
-
-        def decode(item: tuple[slice, Chunk]) -> np.ndarray:
-            strip, chunk = item
-            part = lossless.decode_strip(chunk.payload, strip.stop - strip.start, width, channels)
-            if crc32c(np.ascontiguousarray(part).data.cast("B")) != chunk.symbols_crc:
-                raise ChecksumMismatch(
-                    f"strip {chunk.sequence} does not decode to the checksum that the file gives"
-                )
-            return part
-
-        parts = self._map(decode, list(zip(rows, chunks, strict=True)))
-        pixels = np.concatenate(parts)
-        return pixels[..., 0] if channels == 1 else pixels
-
-    def _map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-        if self.threads == 1 or len(items) == 1:
-            return [function(item) for item in items]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, items))
 
     def _decode_lossy(self, header: Header, chunks: list[Chunk]) -> np.ndarray:
         height, width = header.shape[:2]
@@ -331,12 +321,6 @@ class ImageCodec:
         if picture.channels == 1:
             return _gray_of(pixels)
         return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])
-
-
-def strips(height: int, width: int) -> list[slice]:
-    """Rows of each lossless strip."""
-    rows = max(1, STRIP_PIXELS // width)
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _looks_drawn(pixels: np.ndarray) -> bool:

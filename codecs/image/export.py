@@ -35,6 +35,8 @@ def build(
     pictures
         (H, W, 3) uint8 arrays of the training set, a dozen or more, 512 x 512 or so.
     """
+    from siglum.codecs.image import previews
+
     integers = prior.export(model.eval())
     none = np.zeros((SCALES, quantise.OFFSET_CLASSES), np.float32)
 
@@ -53,7 +55,8 @@ def build(
         log(f"offsets times {part:g}: mean log cost {other_cost:.5f}")
         if other_cost < cost:
             cost, tensors = other_cost, other
-    return tensors
+    made = ImageWeights(tensors, models.model_id(tensors))
+    return {**tensors, **previews.fit(made, pictures)}
 
 
 def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarray:

@@ -42,7 +42,9 @@ def ms_ssim(reference: Tensor, picture: Tensor) -> Tensor:
         shapes = f"{tuple(reference.shape)} and {tuple(picture.shape)}"
         raise ValueError(f"reference and picture are of shapes {shapes}; both must be the same (B, H, W, C)")
     if min(reference.shape[1:3]) < SMALLEST_SIDE:
-        raise ValueError(f"MS-SSIM needs sides of at least {SMALLEST_SIDE}, not {tuple(reference.shape[1:3])}")
+        raise ValueError(
+            f"MS-SSIM needs sides of at least {SMALLEST_SIDE}, not {tuple(reference.shape[1:3])}"
+        )
     with torch.autocast(reference.device.type, enabled=False):  # differences of near numbers need float32
         return _of_planes(*(value.float().movedim(-1, 1).contiguous() for value in (reference, picture)))
 

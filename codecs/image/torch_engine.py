@@ -76,6 +76,24 @@ class TorchEngine:
             part = x[top : top + out.shape[0], left : left + out.shape[1]]
             out[...] = torch.round(torch.clamp(part, 0.0, 1.0) * 255.0).to(torch.uint8).cpu().numpy()
 
+    def synthesise_scaled(
+        self,
+        y: Floats,
+        level: int,
+        out: NDArray[np.uint8],
+        top: int,
+        left: int,
+        threads: int,
+        factor: int,
+    ) -> None:
+        """See `Engine.synthesise_scaled`; here the means of all pixels."""
+        with self._running(threads):
+            natural = self._model.unscaled(self._tensor(y), self._level(level))
+            x = self._model.synthesis(natural, self._level(level)).permute(0, 3, 1, 2)
+            means = torch.nn.functional.avg_pool2d(x, factor)[0].permute(1, 2, 0)
+            part = means[top : top + out.shape[0], left : left + out.shape[1]]
+            out[...] = torch.round(torch.clamp(part, 0.0, 1.0) * 255.0).to(torch.uint8).cpu().numpy()
+
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array))[None].to(self.device)
 

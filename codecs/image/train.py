@@ -32,7 +32,6 @@ from siglum.codecs.image.tuning import COSTS
 from siglum.datasets.images import CropSampler, find_images, load_rgb, split
 from siglum.errors import UsageError
 
-
 SAVE_SECONDS = 150.0
 
 

@@ -12,7 +12,9 @@ from siglum.codecs.image.transform import lambda_of
 # Price of 1 - MS-SSIM, factor * lambda ** power: the slope of the rate against it of weights trained for squared
 # error, measured at seven levels, over 0.7, so that a level keeps about its rate when the weights have adapted.
 MS_SSIM_FACTOR, MS_SSIM_POWER = 1400.0, 0.89
-ERROR_SHARE = 0.05  # of the squared error's price is added: MS-SSIM hardly sees a shift of brightness or colour
+ERROR_SHARE = (
+    0.05  # of the squared error's price is added: MS-SSIM hardly sees a shift of brightness or colour
+)
 
 
 def squared_error(reference: Tensor, picture: Tensor, level: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class ImageWeights:
-    """Everything that encoding and decoding pictures with one model needs.
+    """Everything that encoding and decoding pictures with one model needs; `tensors` are not to be changed.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class ImageWeights:
     """
 
     def __init__(self, tensors: Mapping[str, np.ndarray], identifier: bytes) -> None:
-        self._tensors = tensors
+        self.tensors = tensors
         self.id = identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset, self.skip = config.preset, config.skip
@@ -95,7 +95,7 @@ class ImageWeights:
 
     def _check(self) -> None:
         latent, hyper, network = self.preset.get("latent", 0), self.preset.get("hyper", 0), self.prior.network
-        gains = [self._tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
+        gains = [self.tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
         fits = (
             network.in_channels == hyper
             and network.out_channels == 2 * latent
@@ -103,12 +103,12 @@ class ImageWeights:
             and network.input_bound >= self.hyper_bound
             and self.prior.hyper_index.shape == (ANCHORS, hyper)
             and self.offsets.shape == (SCALES, OFFSET_CLASSES)
-            and self._tensors[f"{NETWORK}deviation"].shape == (latent,)
+            and self.tensors[f"{NETWORK}deviation"].shape == (latent,)
             and all(gain.shape == (ANCHORS, latent) for gain in gains)
             and 0 <= self.skip < SCALES
             and all(1 <= size <= MAX_SIZE for size in self.preset.values())
         )
-        floats = [array for array in self._tensors.values() if array.dtype.kind == "f"]
+        floats = [array for array in self.tensors.values() if array.dtype.kind == "f"]
         if not fits or not all(np.isfinite(array).all() for array in floats):
             raise ValueError("its parts do not fit each other")
 
@@ -128,7 +128,8 @@ class ImageWeights:
     def _native(self) -> Engine:
         from siglum.codecs.image.native_engine import NativeEngine
 
-        return NativeEngine(self._networks, self.preset)
+        previews = {name: array for name, array in self.tensors.items() if name.startswith(models.PREVIEW)}
+        return NativeEngine({**self._networks, **previews}, self.preset)
 
     @cached_property
     def _torch(self) -> Engine:
@@ -139,7 +140,7 @@ class ImageWeights:
 
     @property
     def _networks(self) -> dict[str, np.ndarray]:
-        return {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
+        return {**_below(self.tensors, NETWORK), **_below(self.tensors, ENCODER_NETWORK)}
 
     @cached_property
     def model(self) -> ImageModel:
@@ -158,14 +159,14 @@ class ImageWeights:
         return make_model(self._networks, self.preset)
 
     def _gain(self, name: str, level: int) -> np.ndarray:
-        anchors = np.asarray(self._tensors[f"{NETWORK}{name}.anchors"], np.float64)
+        anchors = np.asarray(self.tensors[f"{NETWORK}{name}.anchors"], np.float64)
         low, part = divmod(level, ANCHOR_STEP)
         return anchors[low] + (anchors[low + 1] - anchors[low]) * (part / ANCHOR_STEP)
 
     @lru_cache(maxsize=8)  # noqa: B019 - the weights live as long as the process
     def mean_unit(self, level: int) -> np.ndarray:
         """(latent,) float32: what one integer of the prior's mean is in units of the step."""
-        deviation = np.asarray(self._tensors[f"{NETWORK}deviation"], np.float64)
+        deviation = np.asarray(self.tensors[f"{NETWORK}deviation"], np.float64)
         unit = deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT
         return unit.astype(np.float32)
 
