@@ -66,7 +66,12 @@ def predict(
 
 
 def encode(
-    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int, engine: EngineName = "native"
+    weights: ImageWeights,
+    pixels: np.ndarray,
+    level: int,
+    threads: int,
+    engine: EngineName = "native",
+    analysed: np.ndarray | None = None,
 ) -> tuple[list[Tile], np.ndarray]:
     """Code a picture.
 
@@ -76,12 +81,16 @@ def encode(
         (H, W, 3) uint8.
     level
         Quality level, 0..255.
+    analysed
+        What the analysis gives, (rows, columns, latent) float32 in steps, if it is known; it is changed.
 
     Returns
     -------
     The tiles in row order, and the latents as the decoder will have them, (rows, columns, latent) float32.
     """
-    y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
+    y = analysed
+    if y is None:
+        y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
     coded = []
     for rows, columns in tiles(*pixels.shape[:2]):
         z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads, engine)

@@ -38,6 +38,7 @@ ENCODER_NETWORK = models.ENCODER + NETWORK
 ERROR_FACTOR = (
     models.ENCODER + "error_factor"
 )  # weight of squared errors against bits in the encoder's rounding
+TUNE = models.ENCODER + "tune"  # what the model was trained for, as text in bytes; "psnr" where it is missing
 ENCODER_PARTS = (
     "analysis.",
     "hyper_analysis.",
@@ -91,6 +92,7 @@ class ImageWeights:
         self.offsets = np.asarray(tensors["offsets"], np.float32)
         self.error_factor = float(np.asarray(tensors[ERROR_FACTOR]).reshape(()))
         self.hyper_bound = integer_prior.HYPER_BOUND
+        self.tune = tensors[TUNE].tobytes().decode() if TUNE in tensors else "psnr"
         self._check()
 
     def _check(self) -> None:
@@ -129,17 +131,18 @@ class ImageWeights:
         from siglum.codecs.image.native_engine import NativeEngine
 
         previews = {name: array for name, array in self.tensors.items() if name.startswith(models.PREVIEW)}
-        return NativeEngine({**self._networks, **previews}, self.preset)
+        return NativeEngine({**self.networks, **previews}, self.preset)
 
     @cached_property
     def _torch(self) -> Engine:
         require_torch("the engine torch")
         from siglum.codecs.image.torch_engine import TorchEngine, make_model
 
-        return TorchEngine(make_model(self._networks, self.preset))
+        return TorchEngine(make_model(self.networks, self.preset))
 
     @property
-    def _networks(self) -> dict[str, np.ndarray]:
+    def networks(self) -> dict[str, np.ndarray]:
+        """Tensors by the names of `transform.ImageModel`."""
         return {**_below(self.tensors, NETWORK), **_below(self.tensors, ENCODER_NETWORK)}
 
     @cached_property
@@ -156,7 +159,7 @@ class ImageWeights:
         require_torch("the model in torch")
         from siglum.codecs.image.torch_engine import make_model
 
-        return make_model(self._networks, self.preset)
+        return make_model(self.networks, self.preset)
 
     def _gain(self, name: str, level: int) -> np.ndarray:
         anchors = np.asarray(self.tensors[f"{NETWORK}{name}.anchors"], np.float64)
@@ -185,6 +188,7 @@ def collect(
     *,
     skip: int = DEFAULT_SKIP,
     error_factor: float = 1.0,
+    tune: str = "psnr",
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
     config = Config(model.preset.to_dict(), skip, prior.network.metadata())
@@ -193,6 +197,8 @@ def collect(
         "offsets": offsets.astype(np.float32),
         ERROR_FACTOR: np.full(1, error_factor, np.float32),
     }
+    if tune != "psnr":
+        tensors[TUNE] = np.frombuffer(tune.encode(), np.uint8).copy()
     for name, tensor in model.state_dict().items():
         half = tensor.ndim >= 2 and ".linear." not in name and not name.endswith("anchors")
         prefix = ENCODER_NETWORK if name.startswith(ENCODER_PARTS) else NETWORK

@@ -9,9 +9,9 @@
 (40, 30)
 
 `Image.save` takes ``quality`` (0 to 100), ``lossless`` (True, False; None leaves the choice to the codec), ``model``,
-``threads``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are kept unless others are
-given. Opening reads the header only. `Image.draft` and `Image.thumbnail` decode at 1/2, 1/4 or 1/8, which takes less
-time. `Image.crop` decodes all of it, where `ImageCodec.decode_region` would not.
+``threads``, ``effort``, ``tune``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are
+kept unless others are given. Opening reads the header only. `Image.draft` and `Image.thumbnail` decode at 1/2, 1/4 or
+1/8, which takes less time. `Image.crop` decodes all of it, where `ImageCodec.decode_region` would not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from siglum.errors import SiglumError
 FORMAT = "SGL"
 _MODES = {2: "L", 3: "RGB", 4: "RGBA"}
 _METADATA = ((ChunkType.ICC, "icc_profile"), (ChunkType.EXIF, "exif"), (ChunkType.XMP, "xmp"))
-_SETTINGS = ("quality", "lossless", "model", "threads", "engine")
+_SETTINGS = ("quality", "lossless", "model", "threads", "engine", "effort", "tune")
 
 
 class SiglumImageFile(ImageFile.ImageFile):
