@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from siglum.codecs.image.weights import ImageWeights
 
 GROUP_PIXELS = 2**23  # that go through the networks together at most
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def encode(codec: ImageCodec, pictures: Sequence[Picture | np.ndarray]) -> list[bytes]:

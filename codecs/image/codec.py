@@ -350,9 +350,9 @@ class ImageCodec:
 
     def _decode_lossy(self, header: Header, chunks: list[Chunk]) -> np.ndarray:
         latents = self.latents(header, chunks)
-        weights, level, size = self.weights(header.model), header.quality, header.shape[:2]
+        weights, level, (height, width) = self.weights(header.model), header.quality, header.shape[:2]
         assert level is not None
-        return lossy.synthesise(weights, latents, level, *size, self.threads, self.config.engine)
+        return lossy.synthesise(weights, latents, level, height, width, self.threads, self.config.engine)
 
     def pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
         """What the latents in steps of a picture decode to."""

@@ -28,9 +28,10 @@ MIN_EFFORT, USUAL, MAX_EFFORT = 1, 5, 9
 REFINED = 8  # from here on gradients are used, which needs torch
 ERROR_FACTORS = (0.75, 1.35)  # other weights of the error against a bit in the rounding
 STRAIGHT = 1e6  # a weight that leaves rounding as it is
-THOROUGH = 7  # from here on all weights are tried under all hyperlatents
-ROUNDS = (2, 6)  # at most, of hyperlatents from the latents as coded; below THOROUGH, and from there on
-PLANS = ((60, 6), (160, 12))  # iterations and rounds of `refine`, one after the other
+# Rounds, at most, of hyperlatents from the latents as coded, times these gains, and the weights tried under each:
+# efforts 6 and 7.
+CHAINS = ((2, (1.0,), (1.0,)), (4, (1.0, 0.9, 1.1), (1.0, *ERROR_FACTORS)))
+PLANS = ((60, 6), (160, 12))  # iterations and rounds of `refine`, one after the other: efforts 8 and 9
 
 
 def check(effort: int) -> int:
@@ -90,14 +91,18 @@ def encode(
     tiles = []
     for rows, columns in lossy.tiles(*pixels.shape[:2]):
         part = pixels[rows.start * PATCH : rows.stop * PATCH, columns.start * PATCH : columns.stop * PATCH]
-        search = _Search(weights, part, level, threads, engine)
-        best = min(search.choices(y[rows, columns].copy(), effort), key=lambda choice: choice.cost)
+        search = Search(weights, part, level, threads, engine)
+        _, best = min(search.choices(y[rows, columns].copy(), effort), key=lambda tried: tried[1].cost)
         tiles.append(best.tile)
         y[rows, columns] = best.latents
     return tiles, y
 
 
-class _Search:
+def _better(first: Choice, second: Choice) -> Choice:
+    return second if second.cost < first.cost else first
+
+
+class Search:
     """The search for one tile's symbols."""
 
     def __init__(
@@ -112,32 +117,37 @@ class _Search:
         )
         self.price = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (level / LEVELS) / 3.0
 
-    def choices(self, y: Floats, effort: int) -> Iterator[Choice]:
-        """What an effort tries, beginning with the usual choice."""
+    def choices(self, y: Floats, effort: int) -> Iterator[tuple[int, Choice]]:
+        """What an effort tries, each with the least effort that does, beginning with the usual choice."""
         usual = best = self.choice(y, self._hyperlatents(y), 1.0)
-        yield usual
+        yield USUAL, usual
         for factor in ERROR_FACTORS:
             tried = self.choice(y, usual.z, factor)
-            yield tried
-            best = min(best, tried, key=lambda choice: choice.cost)
-        for _ in range(ROUNDS[effort >= THOROUGH]):
-            z = self._hyperlatents(best.latents)
-            tries = [self.choice(y, z, factor) for factor in (1.0, *ERROR_FACTORS[: effort >= THOROUGH])]
-            yield from tries
-            tried = min(tries, key=lambda choice: choice.cost)
-            if tried.cost >= best.cost:
-                break
-            best = tried
-        if effort >= REFINED:
-            yield from self._refined(y, best.z, effort)
+            yield USUAL + 1, tried
+            best = _better(best, tried)
+        for least, (rounds, gains, factors) in enumerate(CHAINS[: effort - USUAL], USUAL + 1):
+            for _ in range(rounds):
+                before = best
+                for gain in gains:
+                    z = self._hyperlatents(before.latents * np.float32(gain))
+                    for factor in factors:
+                        tried = self.choice(y, z, factor)
+                        yield least, tried
+                        best = _better(best, tried)
+                if best is before:
+                    break
+        z = best.z
+        for least, plan in enumerate(PLANS[: max(0, effort - REFINED + 1)], REFINED):
+            y, z = self._refined(y, z, plan)
+            for factor in (STRAIGHT, 1.0):
+                yield least, self.choice(y, z, factor)
 
-    def _refined(self, y: Floats, z: NDArray[np.int16], effort: int) -> Iterator[Choice]:
+    def _refined(
+        self, y: Floats, z: NDArray[np.int16], plan: tuple[int, int]
+    ) -> tuple[Floats, NDArray[np.int16]]:
         from siglum.codecs.image.refine import Plan, refine
 
-        for plan in PLANS[: effort - REFINED + 1]:
-            y, z = refine(self.weights, self.pixels, y, z, self.level, Plan(*plan), self.threads)
-            for factor in (STRAIGHT, 1.0):
-                yield self.choice(y, z, factor)
+        return refine(self.weights, self.pixels, y, z, self.level, Plan(*plan), self.threads)
 
     def _hyperlatents(self, y: Floats) -> NDArray[np.int16]:
         bound = self.weights.hyper_bound
@@ -153,6 +163,7 @@ class _Search:
         payload = lossy.encode_symbols(weights, z, symbols, index, level)
         made = latents.reconstruct(symbols, mean, index, weights.offsets, threads=threads)
         tile = Tile(payload, lossy.symbols_checksum(z, symbols))
-        shown = lossy.synthesise(weights, made, level, *self.pixels.shape[:2], threads, self.engine)
+        height, width = self.pixels.shape[:2]
+        shown = lossy.synthesise(weights, made, level, height, width, threads, self.engine)
         difference = shown.astype(np.float32) - self.pixels
         return Choice(tile, made, z, 8.0 * len(payload) + self.price * float(np.vdot(difference, difference)))

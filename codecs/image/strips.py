@@ -17,7 +17,8 @@ from siglum.kernels.checksum import crc32c
 
 Pixels = NDArray[np.uint8]
 STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def strips(height: int, width: int) -> list[slice]:

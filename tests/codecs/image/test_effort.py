@@ -60,9 +60,9 @@ def test_windows_are_refined_one_by_one(photo: np.ndarray, monkeypatch: pytest.M
 
     monkeypatch.setattr(refine, "WINDOW", 4)
     weights = load_by_name("small")
-    search = effort._Search(weights, photo, 120, 1, "native")
+    search = effort.Search(weights, photo, 120, 1, "native")
     y = lossy.windows.analyse(weights.engine("native"), weights.preset, photo, 120, 1)
-    usual = next(search.choices(y, 5))
+    _, usual = next(search.choices(y, 5))
     moved, z = refine.refine(weights, photo, y, usual.z, 120, refine.Plan(6, 1), 1)
     assert moved.shape == y.shape
     assert z.shape == usual.z.shape
