@@ -101,15 +101,11 @@ class NativeEngine:
             leave = self._array(f"{name}.leave.weight", -1, -1)
         else:
             blocks = size["synthesis8"]
-            arrays = (
-                self._array(f"synthesis.linear.{part}", *[-1] * n) for part, n in (("weight", 2), ("bias", 1))
-            )
-            linear = Pointwise(
-                *(_means_of(array, PATCH, factor) for array in arrays), grid="up", branch="aside"
-            )
+            weight = _means_of(self._array("synthesis.linear.weight", -1, -1), PATCH, factor)
+            bias = _means_of(self._array("synthesis.linear.bias", -1), PATCH, factor)
             leave = _means_of(self._array("synthesis.leave.weight", -1, -1), _HALF, factor)
-            bias = _means_of(self._array("synthesis.leave.bias", -1), _HALF, factor)
-            linear = Pointwise(linear.weight, linear.bias + np.tile(bias, 4), grid="up", branch="aside")
+            bias += np.tile(_means_of(self._array("synthesis.leave.bias", -1), _HALF, factor), 4)
+            linear = Pointwise(weight, bias, grid="up", branch="aside")
         layers: list[Layer] = [
             linear,
             self._pointwise("synthesis.enter", gained=True),

@@ -278,7 +278,7 @@ def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
     from siglum.codecs.image import export, weights
 
-    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, trainer.recipe.tune)
     path = trainer.out / "model.safetensors"
     curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
     middle = [(line["step"], line["hours"], line["validation"][1]) for line in curve]
