@@ -44,6 +44,8 @@ class KVCoder:
         A cache and a value of the dial -> the whole file; the file -> the cache.
     settings
         A value of the dial -> everything that was set.
+    calibration
+        Of ours, where it is no installed one.
     """
 
     name: str
@@ -52,6 +54,7 @@ class KVCoder:
     encode: Callable[[KVCache, Dial], bytes]
     decode: Callable[[bytes], KVCache]
     settings: Callable[[Dial], dict[str, Any]]
+    calibration: Any = None
 
 
 def names() -> tuple[str, ...]:
@@ -159,11 +162,13 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
         quality = {} if dial is None else {"quality": dial}
         return KVCodec(**fixed, **quality, calibration=chosen).encode(cache)
 
+    given = None if chosen == "auto" else chosen
+
     def decode(data: bytes) -> KVCache:
-        return decompress(data, calibration=None if chosen == "auto" else chosen, threads=threads)
+        return decompress(data, calibration=given, threads=threads)
 
     dials: tuple[Dial, ...] = (None,) if name == "kv-lossless" else QUALITIES
-    return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings)
+    return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings, given)
 
 
 def _evicting(

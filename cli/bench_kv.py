@@ -135,10 +135,14 @@ def kv(
     chosen: Any = calibration
     if refit is not None:
         from siglum.benchmarks.kv_refit import refit as refitted
-        from siglum.codecs.kv.calibration import find
+        from siglum.codecs.kv.calibration import find, installed_for
+        from siglum.codecs.kv.settings import AUTO
 
         others = kv_documents.find([Path(refit)], reader, prefix, 2, None)
-        chosen = refitted(find(calibration), others, reader)
+        given_to = installed_for(others[0].cache(reader)) if calibration == AUTO else find(calibration)
+        if given_to is None:
+            raise UsageError("--refit needs a calibration: no installed one is of this model")
+        chosen = refitted(given_to, others, reader)
     options: dict[str, Any] = {
         "sinks": sinks,
         "window": window,

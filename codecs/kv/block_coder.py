@@ -13,7 +13,7 @@ from siglum.codecs.kv.blocks import EXACT, FINE, TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import KVCache, as_float
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.plan import Plan
-from siglum.codecs.kv.rows import check_finite, floats_of, rows_of
+from siglum.codecs.kv.rows import check_finite, components_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ class BlockCoder:
         if not rest:
             return made
         first, stop = rest[0][0], rest[-1][1]
-        rows = floats_of(cache, layout, group, which, first - origin, stop - origin, origin)
-        components = self.plan[group, which]
-        values = components.analyse(rows)
-        for a, b in rest:
+        components, kind = self.plan[group, which], layout.kind(group)
+        analyser = components.analyser(kind.value_dim if which else kind.key_dim)
+        values = components_of(cache, layout, group, which, first - origin, stop - origin, origin, analyser)
+        coded = coding.encode(components, values, [b - a for a, b in rest], self.effort)
+        for (a, b), one in zip(rest, coded, strict=True):
             part = Part(a, b - a, group, which)
-            coded = coding.encode(components, values[a - first : b - first], self.effort)
             # Numbers far beyond all that was expected have no symbols.
-            made.append(self._fine(cache, origin, part) if coded is None else Block(part, TRANSFORM, *coded))
+            made.append(self._fine(cache, origin, part) if one is None else Block(part, TRANSFORM, *one))
         return made
 
     def _exact(self, cache: KVCache, origin: int, part: Part) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -57,7 +58,8 @@ class KVCache:
     dtype
         "float16", "bfloat16" (arrays of uint16, see `DTYPES`) or "float32".
     model
-        Name of the model that filled it, by which a calibration is chosen; may be empty.
+        Name of the model that filled it, by which a calibration is chosen; may be empty. Of a path the last part
+        is kept: files name no folders.
     position
         Position, as rotary embeddings count it, of token 0.
 
@@ -79,6 +81,8 @@ class KVCache:
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        if self.model.count("/") != 1 or self.model.startswith((".", "/", "~")):  # no owner/name of a hub
+            object.__setattr__(self, "model", re.split(r"[/\\]", self.model.rstrip("/\\"))[-1])
         check(self)
 
     @classmethod

@@ -14,6 +14,7 @@ void register_multivariate(nb::module_& m);     // multivariate_bindings.cpp
 void register_codebook(nb::module_& m);         // codebook_bindings.cpp
 void register_mixture(nb::module_& m);          // mixture_bindings.cpp
 void register_nearest(nb::module_& m);          // nearest_bindings.cpp
+void register_kv(nb::module_& m);               // kv_bindings.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Compiled kernels of siglum. Use them through siglum.entropy and siglum.kernels.dispatch.";
@@ -28,4 +29,5 @@ NB_MODULE(_native, m) {
   register_codebook(m);
   register_mixture(m);
   register_nearest(m);
+  register_kv(m);
 }
