@@ -9,6 +9,7 @@ from siglum.benchmarks.kv_coders import KVCoder
 from siglum.codecs.kv import reference
 from siglum.codecs.kv.blocks import TRANSFORM
 from siglum.codecs.kv.cache import KVCache
+from siglum.codecs.kv.coding import Components
 from siglum.codecs.kv.decoding import Decoder
 from siglum.entropy.gaussian import gaussian_tables
 
@@ -28,6 +29,7 @@ def health(coder: KVCoder, cache: KVCache, dial: Dial) -> dict[str, float]:
     for block in decoder.coded_blocks():
         if block.method == TRANSFORM:
             part = decoder.plan[block.part.group, block.part.which]
+            assert isinstance(part, Components)
             symbols, index = reference.decode(part, block.body, block.crc, block.part.tokens)
             ideal += gaussian_tables().bits(symbols, index)
     return {"ideal_bits": ideal, "actual_bits": 8.0 * len(data)}

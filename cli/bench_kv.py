@@ -106,8 +106,9 @@ def kv(
     perplexity, agreement of likeliest tokens, speeds; intervals are bootstrapped over documents.
 
     \b
-    Codecs: kv kv-free kv-lossless; none int8-token int8-channel int4-token int4-channel kivi-4 kivi-2 kivi-k4v2
-            hf-int4 q8_0 q4_0 q4_0-hadamard turboquant cachegen gear xkv;
+    Codecs: kv kv-free kv-fixed kv-fixed-free kv-lossless;
+            none int8-token int8-channel int4-token int4-channel kivi-4 kivi-2 kivi-k4v2 hf-int4
+            q8_0 q4_0 q4_0-hadamard turboquant cachegen gear xkv;
             with --fit: cachegen-paper kvtc matryoshka think group-vq; evict:NAME drops tokens first
     \b
     Examples:

@@ -32,10 +32,11 @@ class CacheSettings:
     window: int | None = None
     effort: int | None = None
     rope_theta: float | None = None
+    bits: float | None = None
 
     def config(self) -> dict[str, Any]:
         """Settings of the codec that were given."""
-        given = {"sinks": self.sinks, "window": self.window, "effort": self.effort}
+        given = {"sinks": self.sinks, "window": self.window, "effort": self.effort, "bits": self.bits}
         config: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if self.calibration is not None:
             config["calibration"] = None if self.calibration == "none" else self.calibration

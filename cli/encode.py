@@ -98,6 +98,12 @@ class EncodeSettings:
     "--tune", type=click.Choice(TUNES), help="Of pictures: what they are to be good at.  [default: psnr]"
 )
 @click.option(
+    "--bits",
+    type=click.FloatRange(0.1, 8),
+    metavar="BITS",
+    help="Of caches: a fixed rate an element, every token block of one size, in place of -q.",
+)
+@click.option(
     "--rope-theta", type=float, metavar="BASE", help="Of caches that do not say how keys were turned."
 )
 @click.option(
@@ -133,6 +139,7 @@ def encode(
     window: int | None,
     effort: int | None,
     tune: str | None,
+    bits: float | None,
     rope_theta: float | None,
     max_error: float | None,
     engine: str | None,
@@ -173,7 +180,7 @@ def encode(
         keep_metadata=keep_metadata,
         measure_psnr=measure_psnr,
         max_pixels=max_pixels,
-        cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta),
+        cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta, bits),
         quality_given=quality is not None,
         max_error=max_error,
         tune=tune,
@@ -185,7 +192,7 @@ def encode(
     batch.run_batch(sources, work, reporter, jobs)
 
 
-_OF_CACHES = "--calibration, --sinks, --window and --rope-theta are for key-value caches"
+_OF_CACHES = "--calibration, --sinks, --window, --bits and --rope-theta are for key-value caches"
 
 
 @dataclass(frozen=True)
@@ -274,6 +281,8 @@ def _encode_cache(
     _only_pictures(settings, "key-value caches")
     if settings.max_error is not None:
         raise UsageError("--max-error is for tensors")
+    if settings.cache.bits is not None and (settings.quality_given or settings.lossless):
+        raise UsageError("--bits is a rate of its own: leave out -q and --lossless")
     caches.encode_cache(
         source,
         target,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from siglum.codecs import container
 from siglum.codecs.container import ChunkType, Entry
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import coding, exact, fine, plan
-from siglum.codecs.kv.blocks import EXACT, HEAD_BYTES, TRANSFORM, Block, Part, name_of, parse
+from siglum.codecs.kv import coding, exact, fine, fixed_blocks, fixed_plan, plan
+from siglum.codecs.kv.blocks import EXACT, FIXED, HEAD_BYTES, TRANSFORM, Block, Part, name_of, parse
 from siglum.codecs.kv.cache import DTYPES, KVCache, Layer, from_float
 from siglum.codecs.kv.coding import turns_of
 from siglum.codecs.kv.layout import CODEC_ID, CODEC_VERSION, KEYS, LAYOUT_KEY, VALUES, Layout
@@ -77,7 +77,7 @@ class Decoder:
         self._reader = container.Reader(file, self.limits, partial)
         header = self._reader.header
         header.check_codec({CODEC_ID: CODEC_VERSION})
-        header.check_keys({LAYOUT_KEY})
+        header.check_keys({LAYOUT_KEY, fixed_plan.FIXED_KEY})
         self.layout = Layout.of_header(header)
         if header.quality is not None and header.quality > MAX_LEVEL:
             raise MalformedHeader(f"quality {header.quality} is none of this codec's: the file is damaged")
@@ -251,6 +251,7 @@ class Decoder:
             try:
                 chunk = self._reader.read(entry)
                 block = parse(chunk.payload, chunk.symbols_crc, self.layout)
+                fixed_plan.check_method(block.method, self._reader.header)
             except BitstreamError:
                 if not self.partial:
                     raise
@@ -296,6 +297,7 @@ class Decoder:
         """Decode blocks that follow each other to where tokens first to stop - 1 stand."""
         group, which = run[0].part.group, run[0].part.which
         components = self.plan[group, which]
+        assert isinstance(components, coding.Components)  # as `check_method` has seen to
         symbols, errors = coding.decode(components, run)
         for block, error in zip(run, errors, strict=True):
             if error is not None:
@@ -321,11 +323,13 @@ class Decoder:
         width, kind = layout.width(part.group, part.which), layout.kind(part.group)
         if block.method == EXACT:
             return exact.decode(block.body, block.crc, part.tokens, width, layout.dtype)
+        if block.method == FIXED:
+            return fixed_blocks.decode(self.plan[part.group, part.which], block, layout)
         dim = kind.value_dim if part.which else kind.key_dim
         return fine.decode(block.body, block.crc, part.tokens, width, dim)
 
     @cached_property
-    def plan(self) -> plan.Plan:
+    def plan(self) -> fixed_plan.AnyPlan:
         """What blocks that are transformed are decoded with."""
         header = self._reader.header
         calibration = None
@@ -339,7 +343,8 @@ class Decoder:
         entry = self._reader.find(ChunkType.TABLES)
         if entry is None or header.quality is None:
             raise MalformedHeader("the file has no tables: it is damaged")
-        return plan.unpack(self._reader.read(entry).payload, self.layout, header.quality, calibration)
+        found = plan.unpack(self._reader.read(entry).payload, self.layout, header.quality, calibration)
+        return fixed_plan.restored(found, header)
 
     def _cache(
         self, rows: dict[tuple[int, int], NDArray[Any]], wanted: Wanted, notes: dict[str, str]

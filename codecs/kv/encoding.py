@@ -13,7 +13,7 @@ import numpy as np
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import plan
+from siglum.codecs.kv import fixed_plan, plan
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.files import forget, mappings_of
@@ -21,6 +21,7 @@ from siglum.codecs.kv.layout import (
     BLOCK,
     CODEC_ID,
     CODEC_VERSION,
+    FIXED_KEY,
     LAYOUT_KEY,
     MODEL_KEY,
     Layout,
@@ -137,14 +138,22 @@ class Encoder:
             extra[MODEL_KEY] = cache.model.encode()
         model = b"" if calibration is None else calibration.id
         self.calibration = model.hex() or None
+        made: fixed_plan.AnyPlan | None = None
+        tables = None
+        if not config.lossless:
+            sample = Sample(cache, layout, config.sinks)
+            if config.bits is None:
+                made = plain = plan.plan_of(layout, level, calibration, sample)
+            else:
+                level, plain = fixed_plan.plan_for(layout, config.bits, calibration, sample)
+                extra[FIXED_KEY] = size = fixed_plan.size_of(layout, config.bits)
+                made = fixed_plan.allot(plain, size)
+            tables = plan.pack(plain, layout, calibration is not None)
         quality = None if config.lossless else level
         header = Header(CODEC_ID, CODEC_VERSION, model, layout.shape, cache.dtype, quality, extra)
         self._writer = container.Writer(cast(BinaryIO, self._file), header, LIMITS)
-        made = None
-        if not config.lossless:
-            made = plan.plan_of(layout, level, calibration, Sample(cache, layout, config.sinks))
-            self._writer.add(ChunkType.TABLES, plan.pack(made, layout, calibration is not None))
-
+        if tables is not None:
+            self._writer.add(ChunkType.TABLES, tables)
         self._coder = BlockCoder(layout, made, config.sinks, config.effort, self._threads)
 
     def _write_until(self, stop: int, *, last: bool) -> None:

@@ -20,7 +20,7 @@ def parts_of(
     """Keys (0) or values (1) of each layer of a group, (heads, tokens, channels), as views."""
     layers = [cache.layers[number] for number in layout.groups[group]]
     return [
-        (layer.values if which else layer.keys)[:, first - layer.start : stop - layer.start]
+        np.asarray((layer.values if which else layer.keys)[:, first - layer.start : stop - layer.start])
         for layer in layers
     ]
 
