@@ -138,9 +138,11 @@ class Search:
                     break
         z = best.z
         for least, plan in enumerate(PLANS[: max(0, effort - REFINED + 1)], REFINED):
-            y, z = self._refined(y, z, plan)
+            refined, z = self._refined(
+                y, z, plan
+            )  # from the analysis anew: what was refined hardly moves again
             for factor in (STRAIGHT, 1.0):
-                yield least, self.choice(y, z, factor)
+                yield least, self.choice(refined, z, factor)
 
     def _refined(
         self, y: Floats, z: NDArray[np.int16], plan: tuple[int, int]

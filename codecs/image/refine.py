@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 WINDOW = 48  # latent positions on a side that are refined at a time: a multiple of 4, 768 pixels
-STEP, HYPER_STEP = 0.05, 0.03  # Adam's step sizes, in quantisation steps
-NOISE_PART = 0.5  # of the iterations has noise instead of rounding
+STEP, HYPER_STEP = 0.08, 0.04  # Adam's step sizes, in quantisation steps
+NOISE_PART = 0.85  # of the iterations has noise instead of rounding
 HYPER_PART = 0.75  # of the iterations moves hyperlatents, too
 SOFT, HARD = 0.5, 0.03  # temperature of the soft rounding at its start and end
 EDGE = 1e-4  # keeps the soft rounding's slope finite
