@@ -62,6 +62,11 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     metavar="X,Y,W,H",
     help="Of pictures: this part only, for which only its tiles are decoded.",
 )
+@click.option(
+    "--scale",
+    type=click.Choice(["1/2", "1/4", "1/8"]),
+    help="Of pictures: smaller, for less time and memory; the means of so many pixels.",
+)
 @batch.engine_option
 @batch.jobs_option
 @batch.threads_option
@@ -83,6 +88,7 @@ def decode(
     layers: str | None,
     calibration: str | None,
     region: tuple[int, int, int, int] | None,
+    scale: str | None,
     engine: str | None,
     jobs: int,
     threads: int | None,
@@ -102,6 +108,7 @@ def decode(
       codec decode photo.sgl
       codec decode photo.sgl -o photo.jpg
       codec decode map.sgl -o part.png --crop 1024,2048,640,480
+      codec decode photo.sgl -o thumbnail.png --scale 1/8
       codec decode -r small --out-dir back --format png
       codec decode - < photo.sgl > photo.png
     """  # noqa: D301
@@ -128,6 +135,7 @@ def decode(
         layers=caches.parse_layers(layers),
         calibration=calibration,
         region=region,
+        factor=1 if scale is None else int(scale[2:]),
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -151,6 +159,7 @@ class DecodeSettings:
     layers: tuple[int, ...] | None
     calibration: str | None
     region: tuple[int, int, int, int] | None
+    factor: int
 
     @property
     def of_caches(self) -> bool:
@@ -207,6 +216,7 @@ class _Decode:
             settings.max_pixels,
             settings.engine,
             settings.region,
+            settings.factor,
             settings.partial,
             settings.conceal,
             warn=lambda text: complain(f"{source.name}: {text}", "warning: "),
@@ -234,9 +244,11 @@ class _Decode:
 
     def _tensors(self, source: Input, data: bytes) -> None:
         settings = self.settings
-        if settings.region is not None or settings.fixed not in (None, *tensors.SUFFIXES):
+        part = settings.region is not None or settings.factor > 1
+        if part or settings.fixed not in (None, *tensors.SUFFIXES):
             raise UsageError(
-                f"{source.name} holds tensors: they have no --crop, and are written as .npy or .safetensors"
+                f"{source.name} holds tensors: they have no --crop or --scale, and are written as .npy or "
+                ".safetensors"
             )
         decoded, metadata, seconds = tensors.read_tensors(data, settings.threads)
         suffix = settings.fixed or tensors.suffix_of(decoded)
@@ -261,8 +273,10 @@ class _Decode:
 
     def _cache(self, source: Input, data: bytes) -> None:
         settings = self.settings
-        if settings.region is not None:
-            raise UsageError("--crop is for pictures; of a cache, --tokens and --layers take a part")
+        if settings.region is not None or settings.factor > 1:
+            raise UsageError(
+                "--crop and --scale are for pictures; of a cache, --tokens and --layers take a part"
+            )
         if settings.fixed not in (None, caches.SUFFIX):
             raise UsageError(f"{source.name} is a key-value cache, which is written as {caches.SUFFIX}")
         target = target_of(source, settings.output, settings.out_dir, _cache_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from siglum.codecs.image.picture import Picture
 
 DEFAULT_QUALITY = 60.0
+TUNES = ("psnr", "ms-ssim")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class EncodeSettings:
     cache: caches.CacheSettings
     quality_given: bool
     max_error: float | None
+    tune: str | None
 
 
 @click.command(short_help="Pictures, caches and tensors into siglum files.", no_args_is_help=True)
@@ -84,7 +86,17 @@ class EncodeSettings:
 @click.option(
     "--window", type=int, metavar="N", help="Of caches: last tokens that are kept finely.  [default: 0]"
 )
-@click.option("-e", "--effort", type=click.IntRange(1, 9), metavar="1..9", help="Of caches.  [default: 5]")
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(1, 9),
+    metavar="1..9",
+    help="Of pictures and caches: how long to look for a smaller file; from 8 on pictures take torch and about a "
+    "minute.  [default: 5]",
+)
+@click.option(
+    "--tune", type=click.Choice(TUNES), help="Of pictures: what they are to be good at.  [default: psnr]"
+)
 @click.option(
     "--bits",
     type=click.FloatRange(0.1, 8),
@@ -126,6 +138,7 @@ def encode(
     sinks: int | None,
     window: int | None,
     effort: int | None,
+    tune: str | None,
     bits: float | None,
     rope_theta: float | None,
     max_error: float | None,
@@ -150,6 +163,7 @@ def encode(
       codec encode -q 80 *.jpg --out-dir small
       codec encode -r photos --out-dir small -j 4 --resume
       codec encode photo.png -o photo.sgl -f --target size=20kB
+      codec encode photo.png -e 9
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
       codec encode cache.safetensors -q 60 --window 128
       codec encode weights.safetensors; codec encode embeddings.npy -q 60; codec encode field.npy --max-error 1e-3
@@ -169,6 +183,7 @@ def encode(
         cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta, bits),
         quality_given=quality is not None,
         max_error=max_error,
+        tune=tune,
     )
     sources = expand(inputs, recursive, accept_media)
     check_outputs(sources, output, out_dir, as_json)
@@ -177,7 +192,7 @@ def encode(
     batch.run_batch(sources, work, reporter, jobs)
 
 
-_OF_CACHES = "--calibration, --sinks, --window, --effort, --bits and --rope-theta are for key-value caches"
+_OF_CACHES = "--calibration, --sinks, --window, --bits and --rope-theta are for key-value caches"
 
 
 @dataclass(frozen=True)
@@ -224,7 +239,12 @@ def _one_goal(
 
 def _only_pictures(settings: EncodeSettings, medium: str) -> None:
     """Object to options that other media than pictures have no use for."""
-    given = {"--model": settings.model, "--engine": settings.engine, "-b or --target": settings.target}
+    given = {
+        "--model": settings.model,
+        "--engine": settings.engine,
+        "-b or --target": settings.target,
+        "--tune": settings.tune,
+    }
     wrong = [name for name, value in given.items() if value is not None]
     wrong += ["--psnr"] * settings.measure_psnr + ["--keep-metadata"] * settings.keep_metadata
     if wrong:
@@ -236,7 +256,7 @@ def _encode_tensors(
 ) -> None:
     _only_pictures(settings, "tensors")
     if settings.cache.given:
-        raise UsageError(_OF_CACHES)
+        raise UsageError(f"{_OF_CACHES}, -e also for pictures")
     if settings.lossless and (settings.quality_given or settings.max_error is not None):
         raise UsageError("--lossless leaves nothing for -q or --max-error to say")
     if settings.lossless is False and not settings.quality_given and settings.max_error is None:
@@ -279,7 +299,7 @@ def _encode_cache(
 def _encode_one(
     source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
 ) -> None:
-    if settings.cache.given:
+    if replace(settings.cache, effort=None).given:
         raise UsageError(_OF_CACHES)
     if settings.max_error is not None:
         raise UsageError("--max-error is for tensors")
@@ -326,6 +346,8 @@ def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | Non
         "model": settings.model,
         "engine": settings.engine,
         "threads": settings.threads,
+        "effort": settings.cache.effort,
+        "tune": settings.tune,
     }
     if settings.target is None:
         return make_codec(quality=settings.quality, **config).encode(picture), None

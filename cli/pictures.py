@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,8 +44,9 @@ def decode_picture(
     max_pixels: int | None = None,
     engine: str | None = None,
     region: tuple[int, int, int, int] | None = None,
+    factor: int = 1,
 ) -> Picture:
-    """Decode a siglum file, or a region of it; an engine of None is the codec's own choice.
+    """Decode a siglum file, or a region of it, at 1/factor of its size; an engine of None is the codec's own choice.
 
     Raises
     ------
@@ -58,10 +60,28 @@ def decode_picture(
     limits = limits_of(max_pixels)
     given = {} if engine is None else {"engine": engine}
     codec = codecs.codec_of_file(data, limits, threads=threads, **given)
+    return _decoded(codec, data, region, factor, limits)
+
+
+def _decoded(
+    codec: Any, data: bytes, region: tuple[int, int, int, int] | None, factor: int, limits: Limits
+) -> Picture:
+    if factor > 1 and hasattr(codec, "decode_scaled"):
+        scaled: Picture = codec.decode_scaled(data, factor, region, limits)
+        return scaled
+    if factor > 1 and region is not None:
+        from siglum.codecs.image.region import Region
+        from siglum.codecs.image.scale import check_region
+
+        check_region(Region(*region), factor)
     picture: Picture = (
         codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
     )
-    return picture
+    if factor == 1:
+        return picture
+    from siglum.codecs.image.scale import means
+
+    return replace(picture, pixels=means([picture.pixels], factor))
 
 
 def decode_damaged(
@@ -70,6 +90,7 @@ def decode_damaged(
     max_pixels: int | None,
     engine: str | None,
     region: tuple[int, int, int, int] | None,
+    factor: int,
     partial: bool,
     conceal: bool,
     warn: Callable[[str], None],
@@ -82,7 +103,7 @@ def decode_damaged(
         If partial or concealed decoding is asked of a codec that has none.
     """
     if not (partial or conceal):
-        return decode_picture(data, threads, max_pixels, engine, region)
+        return decode_picture(data, threads, max_pixels, engine, region, factor)
     from siglum import codecs
     from siglum.codecs.container import read_header
 
@@ -96,9 +117,7 @@ def decode_damaged(
     codec = make_codec(name, threads=threads, partial=partial, conceal=conceal, **given)
     with warnings.catch_warnings(record=True) as guessed:
         warnings.simplefilter("always")
-        picture: Picture = (
-            codec.decode(data, limits) if region is None else codec.decode_region(data, region, limits)
-        )
+        picture = _decoded(codec, data, region, factor, limits)
     for warning in guessed:
         warn(str(warning.message))
     return picture

@@ -29,6 +29,7 @@ PACKAGE_FOLDER = Path(__file__).parent / "weights"
 REQUIRED_FIELDS = ("name", "codec", "licence")
 ID_BYTES = 8
 ENCODER = "encoder."  # tensors below this are used by encoders and training only: files do not depend on them
+PREVIEW = "preview."  # ... and by decoders of small pictures, which need not be the same everywhere
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # The names that the safetensors format gives to NumPy's types.
 _TYPE_NAMES = {
@@ -86,10 +87,10 @@ def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the eight bytes by which files name a model.
 
     They are the first bytes of a SHA-256 over the tensors that decoding uses, which are all but those whose
-    names begin with ``encoder.``, in the order of their names (by UTF-8 bytes). Each adds, little-endian: the
-    length of its name in bytes (u32), the name in UTF-8, the length of the name of its type (u8), that name as
-    in safetensors ("F16", "I8", …), the number of dimensions (u8), each of them (u64), and its elements in
-    row-major order.
+    names begin with ``encoder.`` or ``preview.``, in the order of their names (by UTF-8 bytes). Each adds,
+    little-endian: the length of its name in bytes (u32), the name in UTF-8, the length of the name of its type
+    (u8), that name as in safetensors ("F16", "I8", …), the number of dimensions (u8), each of them (u64), and
+    its elements in row-major order.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def model_id(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """
     digest = hashlib.sha256()
     for name in sorted(tensors, key=str.encode):
-        if name.startswith(ENCODER):
+        if name.startswith((ENCODER, PREVIEW)):
             continue
         tensor = tensors[name]
         type_name = _TYPE_NAMES[tensor.dtype.name].encode()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
-from siglum.codecs.image import frame, lossy
-from siglum.codecs.image.config import ImageConfig, level_of_quality
+from siglum.codecs.image import batch, frame, lossy, strips
+from siglum.codecs.image import effort as search
+from siglum.codecs.image.config import TUNES, ImageConfig, level_of_quality
 from siglum.codecs.image.engine import ENGINES, EngineName
 from siglum.codecs.image.frame import (
     CODEC_ID,
@@ -24,50 +23,16 @@ from siglum.codecs.image.frame import (
     check_header,
 )
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
-from siglum.codecs.image.region import Region, chunk_of
+from siglum.codecs.image.prepared import Prepared
+from siglum.codecs.image.region import Region
 from siglum.codecs.image.region import decode as decode_lossy_region
-from siglum.errors import (
-    ChecksumMismatch,
-    UnsupportedInputError,
-    UsageError,
-    require_torch,
-)
+from siglum.codecs.image.scale import check_factor, check_region, means
+from siglum.codecs.image.scaled import decode as decode_scaled
+from siglum.errors import UnsupportedInputError, UsageError, require_torch
 from siglum.kernels import dispatch
-from siglum.kernels.checksum import crc32c
 
 if TYPE_CHECKING:
     from siglum.codecs.image.weights import ImageWeights
-
-STRIP_PIXELS = 2**20  # a lossless strip is as many whole rows as fit, at least one
-FLAT_SHARE = 0.25  # with so many pixels equal to their left neighbour, lossless coding is tried too
-SMALL_PIXELS = 4096  # ... and for pictures as small as this
-
-
-class Prepared:
-    """A picture to be encoded at several levels, for searches of a rate or a quality."""
-
-    def __init__(self, codec: ImageCodec, picture: Picture) -> None:
-        self.codec, self.picture = codec, picture
-        self._latents: dict[int, np.ndarray] = {}
-
-    @cached_property
-    def exact(self) -> bytes | None:
-        """The lossless file, where the settings leave the choice and the picture looks drawn; else None."""
-        if self.codec.config.lossless is None and _looks_drawn(self.picture.pixels):
-            return self.codec._encode_lossless(self.picture)
-        return None
-
-    def encode(self, level: int) -> bytes:
-        """The lossy file at a level."""
-        data, latents = self.codec._encode_lossy(self.picture, level)
-        self._latents = {level: latents}
-        return data
-
-    def reconstruct(self, level: int) -> np.ndarray:
-        """What the file of a level decodes to, without decoding its payload."""
-        if level not in self._latents:
-            self.encode(level)
-        return self.codec._pixels_of(self.picture, self._latents[level], level)
 
 
 @CODECS.register("image")
@@ -114,6 +79,8 @@ class ImageCodec:
         model: str = "small",
         threads: int | None = None,
         engine: EngineName = "native",
+        effort: int = search.USUAL,
+        tune: str = TUNES[0],
     ) -> None:
         if level is not None and not 0 <= level <= MAX_LEVEL:
             raise UsageError(f"level is 0 to {MAX_LEVEL}, not {level}")
@@ -123,15 +90,26 @@ class ImageCodec:
             raise UsageError(f"engine is {' or '.join(ENGINES)}, not {engine!r}")
         if engine == "torch":
             require_torch("the engine torch")
-        self.config = ImageConfig(quality, level, lossless, model, threads, engine)
+        if tune not in TUNES:
+            raise UsageError(f"tune is {' or '.join(TUNES)}, not {tune!r}")
+        search.check(effort)
+        self.config = ImageConfig(quality, level, lossless, model, threads, engine, effort, tune)
         self.level = level_of_quality(quality) if level is None else level
         self.threads = threads or dispatch.threads()
 
     def __repr__(self) -> str:
         return f"ImageCodec({', '.join(f'{k}={v!r}' for k, v in self.config.to_dict().items())})"
 
-    def encode(self, picture: Picture | np.ndarray) -> bytes:
+    def encode(self, picture: Picture | np.ndarray, *, analysed: np.ndarray | None = None) -> bytes:
         """One whole `.sgl` file.
+
+        Parameters
+        ----------
+        picture
+            An array, or a picture with its metadata.
+        analysed
+            The latents of a lossy file, (rows, columns, latent) float32 in steps, where they are known; they are
+            changed.
 
         Raises
         ------
@@ -143,9 +121,9 @@ class ImageCodec:
         picture = picture if isinstance(picture, Picture) else Picture(np.asarray(picture))
         _check_sides(picture)
         if self.config.lossless:
-            return self._encode_lossless(picture)
+            return self.encode_lossless(picture)
         prepared = Prepared(self, picture)
-        data = prepared.encode(self.level)
+        data = prepared.encode(self.level, analysed)
         return data if prepared.exact is None else min(prepared.exact, data, key=len)
 
     def prepare(self, picture: Picture) -> Prepared:
@@ -153,31 +131,60 @@ class ImageCodec:
         _check_sides(picture)
         return Prepared(self, picture)
 
-    def decode(self, data: bytes, limits: container.Limits | None = None) -> Picture:
+    def encode_batch(self, pictures: Sequence[Picture | np.ndarray]) -> list[bytes]:
+        """The files of many pictures, in their order, each as `encode` makes it.
+
+        They are shared out among the threads; with the engine "torch", those of a size go through the networks
+        together (and there a latent at the edge between two symbols may be rounded to the other one).
+        """
+        return batch.encode(self, pictures)
+
+    def decode_batch(
+        self, files: Sequence[bytes], limits: container.Limits | None = None
+    ) -> list[np.ndarray]:
+        """The pixels of many files, in their order; as `encode_batch`.
+
+        Raises
+        ------
+        BitstreamError
+            If a file is damaged, as `decode`.
+        """
+        return batch.decode(self, files, limits)
+
+    def decode(
+        self,
+        data: bytes,
+        limits: container.Limits | None = None,
+        *,
+        shown: np.ndarray | None = None,
+    ) -> Picture:
         """The picture of a file, with its profile and metadata.
+
+        Parameters
+        ----------
+        data
+            The whole file.
+        limits
+            What it may announce.
+        shown
+            The colours of a lossy file, (H, W, 3) uint8, where they are known.
 
         Raises
         ------
         BitstreamError
             If the file is damaged, truncated, of a later version or of unknown weights.
         """
-        reader = container.Reader(data, limits or container.Limits())
-        header = reader.header
-        check_header(header)
-        found: dict[int, list[Chunk]] = {}
-        for chunk in reader.chunks():
-            found.setdefault(chunk.type, []).append(chunk)
-        frame.check_chunks(header, found)
+        header, found = self.read(data, limits)
         height, width = header.shape[:2]
         channels = header.shape[2] if len(header.shape) == 3 else 1
         if self.is_lossless(header):
-            pixels = self._decode_strips(found.get(ChunkType.DATA, []), height, width, channels)
+            pixels = strips.decode(found.get(ChunkType.DATA, []), height, width, channels, self.threads)
         else:
-            pixels = self._decode_lossy(header, found.get(ChunkType.DATA, []))
+            pixels = self._decode_lossy(header, found.get(ChunkType.DATA, [])) if shown is None else shown
             if channels == 1:
                 pixels = _gray_of(pixels)
             elif channels == 4:
-                alpha = self._decode_strips(found.get(ChunkType.ALPHA, []), height, width, 1)
+                alpha = strips.decode(found.get(ChunkType.ALPHA, []), height, width, 1, self.threads)
                 pixels = np.dstack([pixels, alpha])
         number = header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
@@ -217,134 +224,144 @@ class ImageCodec:
         channels = header.shape[2] if len(header.shape) == 3 else 1
         part = Region(*region).check(width, height)
         if self.is_lossless(header):
-            pixels = self._decode_rows(reader, ChunkType.DATA, part, height, width, channels)
+            pixels = strips.read(reader, ChunkType.DATA, part, channels, self.threads)
         else:
-            weights = self._weights(header.model)
+            weights = self.weights(header.model)
             pixels = decode_lossy_region(reader, header, part, weights, self.threads, self.config.engine)
             if channels == 1:
                 pixels = _gray_of(pixels)
             elif channels == 4:
-                pixels = np.dstack(
-                    [pixels, self._decode_rows(reader, ChunkType.ALPHA, part, height, width, 1)]
-                )
+                alpha = strips.read(reader, ChunkType.ALPHA, part, 1, self.threads)
+                pixels = np.dstack([pixels, alpha])
+        return self._picture_of_part(reader, pixels)
+
+    @staticmethod
+    def _picture_of_part(reader: container.Reader, pixels: np.ndarray) -> Picture:
         profile = reader.find(ChunkType.ICC)
-        number = header.extra.get(SOURCE_FORMAT_KEY)
+        number = reader.header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
             icc=None if profile is None else reader.read(profile).payload,
             source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
         )
 
-    def _decode_rows(
-        self, reader: container.Reader, kind: ChunkType, part: Region, height: int, width: int, channels: int
-    ) -> np.ndarray:
-        rows = strips(height, width)
-        wanted = [i for i, strip in enumerate(rows) if strip.start < part.rows.stop and part.y < strip.stop]
-        pixels = self._decode_some(
-            [rows[i] for i in wanted], [chunk_of(reader, kind, i) for i in wanted], width, channels
-        )
-        top = rows[wanted[0]].start
-        return np.ascontiguousarray(pixels[part.y - top : part.rows.stop - top, part.columns])
+    def decode_scaled(
+        self,
+        source: bytes | BinaryIO,
+        factor: int,
+        region: tuple[int, int, int, int] | None = None,
+        limits: container.Limits | None = None,
+    ) -> Picture:
+        """A picture at 1/2, 1/4 or 1/8: about the means of its pixels, for less time and memory than all of it.
+
+        Parameters
+        ----------
+        source
+            A file's bytes, or a binary file that can seek.
+        factor
+            2, 4 or 8. Sides are rounded up.
+        region
+            x, y, width and height of a part, in pixels of the whole picture; x and y are multiples of the factor.
+
+        Raises
+        ------
+        UsageError
+            If the factor is another, or the region is not within the picture.
+        BitstreamError
+            As `decode`; what is not read is not checked.
+        """
+        check_factor(factor)
+        reader = container.Reader(source, limits or container.Limits())
+        header = reader.header
+        check_header(header)
+        height, width = header.shape[:2]
+        channels = header.shape[2] if len(header.shape) == 3 else 1
+        part = check_region(Region(*(region or (0, 0, width, height))).check(width, height), factor)
+        if self.is_lossless(header):
+            pixels = means(strips.each(reader, ChunkType.DATA, part, channels, self.threads), factor)
+        else:
+            weights = self.weights(header.model)
+            pixels = decode_scaled(reader, header, part, factor, weights, self.threads, self.config.engine)
+            if channels == 1:
+                pixels = _gray_of(pixels)
+            elif channels == 4:
+                alpha = means(strips.each(reader, ChunkType.ALPHA, part, 1, self.threads), factor)
+                pixels = np.dstack([pixels, alpha])
+        return self._picture_of_part(reader, pixels)
 
     def decode_array(self, data: bytes, limits: container.Limits | None = None) -> np.ndarray:
         """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
         return self.decode(data, limits).pixels
 
-    def _weights(self, model_id: bytes | None = None) -> ImageWeights:
+    def weights(self, model_id: bytes | None = None) -> ImageWeights:
+        """The weights that a file names; None: those that encode."""
         from siglum.codecs.image.weights import load_by_id, load_by_name
 
-        return load_by_name(self.config.model) if model_id is None else load_by_id(model_id)
+        if model_id is not None:
+            return load_by_id(model_id)
+        model, tune = self.config.model, self.config.tune
+        return load_by_name(model if tune == TUNES[0] else f"{model}-{tune}")
 
-    def _encode_lossy(self, picture: Picture, level: int) -> tuple[bytes, np.ndarray]:
-        weights = self._weights()
+    def encode_lossy(
+        self, picture: Picture, level: int, analysed: np.ndarray | None = None
+    ) -> tuple[bytes, np.ndarray]:
+        """The lossy file at a level, and its latents in steps as a decoder has them."""
+        weights = self.weights()
         pixels = picture.pixels
-        coded, latents = lossy.encode(weights, _rgb_of(pixels), level, self.threads, self.config.engine)
+        config = self.config
+        coded, latents = search.encode(
+            weights, _rgb_of(pixels), level, config.effort, self.threads, config.engine, analysed
+        )
         chunks = [Chunk(ChunkType.DATA, i, tile.payload, tile.symbols_crc) for i, tile in enumerate(coded)]
         if picture.channels == 4:
-            chunks += self._strips(pixels[..., 3:], ChunkType.ALPHA)
+            chunks += strips.encode(pixels[..., 3:], ChunkType.ALPHA, self.threads)
         header = Header(
             CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", level, frame.source_key(picture)
         )
         return frame.write_file(header, [*frame.metadata_chunks(picture), *chunks]), latents
 
-    def _encode_lossless(self, picture: Picture) -> bytes:
+    def encode_lossless(self, picture: Picture) -> bytes:
+        """The lossless file."""
         pixels = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
         extra = {MODE_KEY: LOSSLESS, **frame.source_key(picture)}
         header = Header(CODEC_ID, CODEC_VERSION, b"", picture.pixels.shape, "uint8", None, extra)
         return frame.write_file(
-            header, [*frame.metadata_chunks(picture), *self._strips(pixels, ChunkType.DATA)]
+            header, [*frame.metadata_chunks(picture), *strips.encode(pixels, ChunkType.DATA, self.threads)]
         )
 
-    def _strips(self, pixels: np.ndarray, kind: ChunkType) -> list[Chunk]:
-        from siglum.codecs.image import lossless
+    @staticmethod
+    def read(data: bytes, limits: container.Limits | None) -> tuple[Header, dict[int, list[Chunk]]]:
+        """A file's header, and its chunks by their types."""
+        reader = container.Reader(data, limits or container.Limits())
+        check_header(reader.header)
+        found: dict[int, list[Chunk]] = {}
+        for chunk in reader.chunks():
+            found.setdefault(chunk.type, []).append(chunk)
+        frame.check_chunks(reader.header, found)
+        return reader.header, found
 
-        def encode(strip: slice) -> bytes:
-            return lossless.encode_strip(np.ascontiguousarray(pixels[strip]))
-
-        rows = strips(*pixels.shape[:2])
-        payloads = self._map(encode, rows)
-        return [
-            Chunk(kind, i, payload, crc32c(np.ascontiguousarray(pixels[strip]).data.cast("B")))
-            for i, (strip, payload) in enumerate(zip(rows, payloads, strict=True))
-        ]
-
-    def _decode_strips(self, chunks: list[Chunk], height: int, width: int, channels: int) -> np.ndarray:
-        rows = strips(height, width)
-        frame.expect(chunks, len(rows))
-        return self._decode_some(rows, chunks, width, channels)
-
-    def _decode_some(self, rows: list[slice], chunks: list[Chunk], width: int, channels: int) -> np.ndarray:
-        from siglum.codecs.image import lossless
-
-        def decode(item: tuple[slice, Chunk]) -> np.ndarray:
-            strip, chunk = item
-            part = lossless.decode_strip(chunk.payload, strip.stop - strip.start, width, channels)
-            if crc32c(np.ascontiguousarray(part).data.cast("B")) != chunk.symbols_crc:
-                raise ChecksumMismatch(
-                    f"strip {chunk.sequence} does not decode to the checksum that the file gives"
-                )
-            return part
-
-        parts = self._map(decode, list(zip(rows, chunks, strict=True)))
-        pixels = np.concatenate(parts)
-        return pixels[..., 0] if channels == 1 else pixels
-
-    def _map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-        if self.threads == 1 or len(items) == 1:
-            return [function(item) for item in items]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, items))
+    def latents(self, header: Header, chunks: list[Chunk]) -> np.ndarray:
+        """(rows, columns, latent) float32 in steps, of a lossy file's chunks of data."""
+        height, width = header.shape[:2]
+        assert header.quality is not None
+        frame.expect(chunks, len(lossy.tiles(height, width)))
+        weights = self.weights(header.model)
+        return lossy.decode_latents(weights, _tiles_of(chunks), height, width, header.quality, self.threads)
 
     def _decode_lossy(self, header: Header, chunks: list[Chunk]) -> np.ndarray:
-        height, width = header.shape[:2]
-        level = header.quality
+        latents = self.latents(header, chunks)
+        weights, level, (height, width) = self.weights(header.model), header.quality, header.shape[:2]
         assert level is not None
-        frame.expect(chunks, len(lossy.tiles(height, width)))
-        weights = self._weights(header.model)
-        latents = lossy.decode_latents(weights, _tiles_of(chunks), height, width, level, self.threads)
         return lossy.synthesise(weights, latents, level, height, width, self.threads, self.config.engine)
 
-    def _pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
+    def pixels_of(self, picture: Picture, latents: np.ndarray, level: int) -> np.ndarray:
+        """What the latents in steps of a picture decode to."""
         height, width = picture.pixels.shape[:2]
-        weights, engine = self._weights(), self.config.engine
+        weights, engine = self.weights(), self.config.engine
         pixels = lossy.synthesise(weights, latents, level, height, width, self.threads, engine)
         if picture.channels == 1:
             return _gray_of(pixels)
         return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])
-
-
-def strips(height: int, width: int) -> list[slice]:
-    """Rows of each lossless strip."""
-    rows = max(1, STRIP_PIXELS // width)
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
-
-
-def _looks_drawn(pixels: np.ndarray) -> bool:
-    if pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS or pixels.shape[1] == 1:
-        return True
-    planes = np.atleast_3d(pixels).transpose(2, 0, 1)
-    same = np.logical_and.reduce([plane[:, 1:] == plane[:, :-1] for plane in planes])
-    return float(np.mean(same)) >= FLAT_SHARE
 
 
 def _check_sides(picture: Picture) -> None:

@@ -9,6 +9,8 @@ from siglum.codecs.image.engine import EngineName
 from siglum.codecs.image.frame import MAX_LEVEL
 from siglum.errors import UsageError
 
+TUNES = ("psnr", "ms-ssim")
+
 
 def level_of_quality(quality: float) -> int:
     """The level 0..255 of a quality 0..100.
@@ -42,6 +44,10 @@ class ImageConfig:
         Threads to use; None: as many as there are.
     engine
         What runs the networks: "native", or "torch" (on a GPU if there is one).
+    effort
+        1 to 9: how hard the encoder looks for a smaller file. Up to 5 the same; 8 and 9 need torch.
+    tune
+        What decoded pictures are to be good at, "psnr" or "ms-ssim": the latter takes the weights `model`-ms-ssim.
     """
 
     quality: float = 60.0
@@ -50,6 +56,8 @@ class ImageConfig:
     model: str = "small"
     threads: int | None = None
     engine: EngineName = "native"
+    effort: int = 5
+    tune: str = TUNES[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -44,3 +44,24 @@ class Engine(Protocol):
         out
             Where the pixels (rows, columns, 3) uint8 from row `top`, column `left` go.
         """
+
+    def synthesise_scaled(
+        self,
+        y: Floats,
+        level: int,
+        out: NDArray[Any],
+        top: int,
+        left: int,
+        threads: int,
+        factor: int,
+    ) -> None:
+        """Means of factor x factor pixels of latents, close to those of `synthesise` (factor 2, 4 or 8).
+
+        Parameters
+        ----------
+        y
+            (h, w, latent) float32 in units of their step.
+        out
+            Where the means (rows, columns, 3) uint8 from row `top`, column `left` of the smaller picture go; both are
+            multiples of 16 / factor.
+        """

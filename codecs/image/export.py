@@ -10,7 +10,7 @@ import numpy as np
 
 from siglum.codecs import models
 from siglum.codecs.image import lossy, prior_export, quantise, weights, windows
-from siglum.codecs.image.constants import LAMBDA_HIGH, LAMBDA_LOW, LEVELS, SCALES
+from siglum.codecs.image.constants import LEVELS, SCALES
 from siglum.codecs.image.weights import ImageWeights
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ OFFSET_PARTS = (0.5, 1.0)
 
 
 def build(
-    model: ImageModel, pictures: Sequence[np.ndarray], log: Callable[[str], None] = print
+    model: ImageModel,
+    pictures: Sequence[np.ndarray],
+    log: Callable[[str], None] = print,
+    tune: str = "psnr",
 ) -> dict[str, np.ndarray]:
     """The tensors of a trained model, calibrated on training pictures.
 
@@ -34,12 +37,16 @@ def build(
         The trained float model.
     pictures
         (H, W, 3) uint8 arrays of the training set, a dozen or more, 512 x 512 or so.
+    tune
+        What it was trained for, a key of `tuning.COSTS`.
     """
+    from siglum.codecs.image import previews
+
     integers = prior_export.export(model.eval())
     none = np.zeros((SCALES, quantise.OFFSET_CLASSES), np.float32)
 
     def trial(factor: float, offsets: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
-        tensors = weights.collect(model, integers, offsets, error_factor=factor)
+        tensors = weights.collect(model, integers, offsets, error_factor=factor, tune=tune)
         cost = mean_log_cost(ImageWeights(tensors, models.model_id(tensors)), pictures, FITTED_LEVELS[1::2])
         return cost, tensors
 
@@ -53,7 +60,8 @@ def build(
         log(f"offsets times {part:g}: mean log cost {other_cost:.5f}")
         if other_cost < cost:
             cost, tensors = other_cost, other
-    return tensors
+    made = ImageWeights(tensors, models.model_id(tensors))
+    return {**tensors, **previews.fit(made, pictures)}
 
 
 def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarray:
@@ -71,17 +79,21 @@ def fit_offsets(model: ImageWeights, pictures: Iterable[np.ndarray]) -> np.ndarr
 
 
 def mean_log_cost(model: ImageWeights, pictures: Sequence[np.ndarray], levels: Iterable[int]) -> float:
-    """Mean over levels of log(rate + lambda * error), real bytes: what export minimises."""
+    """Mean over levels of log(rate + price of the distortion), real bytes: what export minimises."""
+    import torch
+
+    from siglum.codecs.image.tuning import COSTS
+
+    price = COSTS[model.tune]
     costs = []
     for level in levels:
-        trade = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (level / LEVELS)
         total = 0.0
         for pixels in pictures:
             coded, latents = lossy.encode(model, pixels, level, 2)
             height, width = pixels.shape[:2]
             out = lossy.synthesise(model, latents, level, height, width, 2)
             rate = 8 * sum(len(tile.payload) for tile in coded) / (height * width)
-            error = float(np.mean((out.astype(np.float32) - pixels) ** 2))
-            total += rate + trade * error
+            shown, wanted = (torch.from_numpy(x.astype(np.float32))[None] / 255 for x in (out, pixels))
+            total += rate + price(wanted, shown, torch.full((1,), float(level))).item()
         costs.append(math.log(total / len(pictures)))
     return float(np.mean(costs))

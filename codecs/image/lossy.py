@@ -83,7 +83,12 @@ def predict(
 
 
 def encode(
-    weights: ImageWeights, pixels: np.ndarray, level: int, threads: int, engine: EngineName = "native"
+    weights: ImageWeights,
+    pixels: np.ndarray,
+    level: int,
+    threads: int,
+    engine: EngineName = "native",
+    analysed: np.ndarray | None = None,
 ) -> tuple[list[Tile], np.ndarray]:
     """Code a picture.
 
@@ -93,12 +98,16 @@ def encode(
         (H, W, 3) uint8.
     level
         Quality level, 0..255.
+    analysed
+        What the analysis gives, (rows, columns, latent) float32 in steps, if it is known; it is changed.
 
     Returns
     -------
     The tiles in row order, and the latents as the decoder will have them, (rows, columns, latent) float32.
     """
-    y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
+    y = analysed
+    if y is None:
+        y = windows.analyse(weights.engine(engine), weights.preset, pixels, level, threads)
     coded = []
     for rows, columns in tiles(*pixels.shape[:2]):
         z, mean, index, symbols = choose_symbols(weights, y[rows, columns], level, threads, engine)
@@ -115,14 +124,25 @@ def choose_symbols(
     z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
         np.int16
     )
+    way = round_all(weights, y, z, level, threads)
+    return z, way.mean, way.index, way.symbols
+
+
+def round_all(
+    weights: ImageWeights, y: np.ndarray, z: np.ndarray, level: int, threads: int, factor: float = 1.0
+) -> Walk:
+    """The way through a tile's latents (rows, columns, latent), in steps, that rounds them by rate and error.
+
+    `factor` multiplies the weight of the error.
+    """
     way = walk(weights, z, level, (y.shape[0], y.shape[1]), threads)
-    bits, weight = quantise.magnitude_bits(), weights.error_weight(level)
+    bits, weight = quantise.magnitude_bits(), weights.error_weight(level) * np.float32(factor)
     for where in way:  # greedy: a symbol's cost for those that lean on it is not looked at
         chosen = latents.choose(
             y[where], way.mean[where], way.index[where], weight[where[2]], bits, weights.skip, threads
         )
         way.settle(where, chosen)
-    return z, way.mean, way.index, way.symbols
+    return way
 
 
 def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) -> np.ndarray:

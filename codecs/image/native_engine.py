@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, HYPER_FACTOR, PATCH
+from siglum.codecs.image.scale import PREVIEW, kept_blocks
 from siglum.errors import UnknownModel
 from siglum.kernels.float_network import PATCH_CHANNELS, Block, Depthwise, FloatNetwork, Layer, Pointwise
 
@@ -38,6 +39,7 @@ class NativeEngine:
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], preset: Mapping[str, int]) -> None:
         self._tensors, self._preset = tensors, preset
+        self._scaled: dict[int, FloatNetwork] = {}
 
     def analyse(
         self, pixels: NDArray[np.uint8], level: int, out: Floats, top: int, left: int, threads: int
@@ -62,6 +64,61 @@ class NativeEngine:
         )
         gain = np.exp(self._at_level("synthesis.gain", level, self._size("synthesis.enter")))
         network(y, [scale, gain], out, top, left, threads)
+
+    def synthesise_scaled(
+        self,
+        y: Floats,
+        level: int,
+        out: NDArray[np.uint8],
+        top: int,
+        left: int,
+        threads: int,
+        factor: int,
+    ) -> None:
+        """See `Engine.synthesise_scaled`."""
+        if factor not in self._scaled:
+            self._scaled[factor] = self._scaled_synthesis(factor)
+        scale = np.exp(self._at_level("inverse_gain", level, self._preset["latent"]))
+        gain = np.exp(self._at_level("synthesis.gain", level, self._size("synthesis.enter")))
+        side = _HALF // factor  # pixels on a side of a position at 1/8
+        rows, columns = (-(-length // side) for length in out.shape[:2])
+        means = np.empty((rows, columns, 3 * side * side), np.float32)
+        self._scaled[factor](y, [scale, gain], means, top // side, left // side, threads)
+        means = np.clip(
+            means * np.float32(255) + np.float32(128), 0, 255, out=means
+        )  # + 1/2: rounds down below
+        patches = means.astype(np.uint8).reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
+        whole = patches.reshape(rows * side, columns * side, 3)
+        out[...] = whole[: out.shape[0], : out.shape[1]]
+
+    def _scaled_synthesis(self, factor: int) -> FloatNetwork:
+        """Latents -> means of pixels: by the model's short cut, or all blocks and the mean of their last layers."""
+        size, channels = self._preset, 3 * (_HALF // factor) ** 2
+        name = f"{PREVIEW}{factor}"
+        if f"{name}.linear.weight" in self._tensors:
+            blocks = kept_blocks(factor, size)
+            linear = self._pointwise(f"{name}.linear", grid="up", branch="aside")
+            leave = self._array(f"{name}.leave.weight", -1, -1)
+        else:
+            blocks = size["synthesis8"]
+            weight = _means_of(self._array("synthesis.linear.weight", -1, -1), PATCH, factor)
+            bias = _means_of(self._array("synthesis.linear.bias", -1), PATCH, factor)
+            leave = _means_of(self._array("synthesis.leave.weight", -1, -1), _HALF, factor)
+            bias += np.tile(_means_of(self._array("synthesis.leave.bias", -1), _HALF, factor), 4)
+            linear = Pointwise(weight, bias, grid="up", branch="aside")
+        layers: list[Layer] = [
+            linear,
+            self._pointwise("synthesis.enter", gained=True),
+            *self._blocks("synthesis.blocks16", size["synthesis16"]),
+        ]
+        if blocks:
+            layers += [
+                self._pointwise("synthesis.up", "cell out", grid="up"),
+                *self._blocks("synthesis.blocks8", blocks),
+            ]
+        zeros = np.zeros(len(leave), np.float32)
+        layers.append(Pointwise(leave, zeros, branch="add", grid="same" if blocks else "up"))
+        return self._network(layers, size["latent"], channels, input="scaled")
 
     @cached_property
     def _analysis(self) -> FloatNetwork:
@@ -196,6 +253,17 @@ def _places(kind: str, size: int) -> NDArray[np.intp]:
         raise _misfit(f"{size} channels make no {kind}")
     order = np.arange(size).reshape(3, side // _HALF, _HALF, side // _HALF, _HALF)
     return order.transpose(1, 3, 2, 4, 0).ravel()  # (row and column of the patch, those in it, colour)
+
+
+def _means_of(array: Floats, side: int, factor: int) -> Floats:
+    """Of (3 * side^2, ...) channels (colour, row, column) the means, as (patch row and column, row, column, colour)."""
+    if len(array) != 3 * side * side:
+        raise _misfit(f"{len(array)} channels make no patch of {side} pixels")
+    k, patches = _HALF // factor, side // _HALF
+    rest = array.shape[1:]
+    means = array.reshape(3, patches, k, factor, patches, k, factor, *rest).mean((3, 6), dtype=np.float64)
+    order = (1, 3, 2, 4, 0, *range(5, 5 + len(rest)))
+    return np.ascontiguousarray(means.transpose(order).reshape(-1, *rest), np.float32)
 
 
 def _misfit(problem: object) -> UnknownModel:

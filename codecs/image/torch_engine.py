@@ -76,6 +76,39 @@ class TorchEngine:
             part = x[top : top + out.shape[0], left : left + out.shape[1]]
             out[...] = torch.round(torch.clamp(part, 0.0, 1.0) * 255.0).to(torch.uint8).cpu().numpy()
 
+    def synthesise_scaled(
+        self,
+        y: Floats,
+        level: int,
+        out: NDArray[np.uint8],
+        top: int,
+        left: int,
+        threads: int,
+        factor: int,
+    ) -> None:
+        """See `Engine.synthesise_scaled`; here the means of all pixels."""
+        with self._running(threads):
+            natural = self._model.unscaled(self._tensor(y), self._level(level))
+            x = self._model.synthesis(natural, self._level(level)).permute(0, 3, 1, 2)
+            means = torch.nn.functional.avg_pool2d(x, factor)[0].permute(1, 2, 0)
+            part = means[top : top + out.shape[0], left : left + out.shape[1]]
+            out[...] = torch.round(torch.clamp(part, 0.0, 1.0) * 255.0).to(torch.uint8).cpu().numpy()
+
+    def analyse_batch(self, pictures: NDArray[np.uint8], level: int, threads: int) -> Floats:
+        """(B, H, W, 3) uint8 -> (B, ceil(H/16), ceil(W/16), latent) float32 in steps."""
+        with self._running(threads):
+            x = torch.from_numpy(np.stack([_continued(picture, PATCH) for picture in pictures]))
+            y = self._model.analysis(x.to(self.device).float() / 255.0, self._level(level))
+            result: Floats = self._model.scaled(y, self._level(level)).cpu().numpy()
+        return result
+
+    def synthesise_batch(self, y: Floats, level: int, threads: int) -> NDArray[np.uint8]:
+        """(B, h, w, latent) float32 in steps -> (B, 16h, 16w, 3) uint8."""
+        with self._running(threads):
+            natural = self._model.unscaled(torch.from_numpy(y).to(self.device), self._level(level))
+            x = self._model.synthesis(natural, self._level(level))
+            return torch.round(torch.clamp(x, 0.0, 1.0) * 255.0).to(torch.uint8).cpu().numpy()
+
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array))[None].to(self.device)
 
@@ -84,13 +117,19 @@ class TorchEngine:
 
     @contextmanager
     def _running(self, threads: int) -> Iterator[None]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(threads), torch.inference_mode():
+            yield
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads for torch, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _continued(x: NDArray[Any], multiple: int) -> NDArray[Any]:

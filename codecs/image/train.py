@@ -21,14 +21,18 @@ from torch import Tensor, nn
 
 import siglum
 from siglum.codecs.image.constants import LEVELS, PATCH
+from siglum.codecs.image.ms_ssim import SMALLEST_SIDE, ms_ssim
 from siglum.codecs.image.transform import (
     PRESETS,
     ImageModel,
     lambda_of,
     space_to_depth,
 )
+from siglum.codecs.image.tuning import COSTS
 from siglum.datasets.images import CropSampler, find_images, load_rgb, split
 from siglum.errors import UsageError
+
+SAVE_SECONDS = 150.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Recipe:
     ema: float = 0.998
     level_weight: float = 0.3  # loss weight lambda ** -level_weight: low rates count too
     seed: int = 1
+    tune: str = "psnr"  # what the pictures are to be like: a key of `tuning.COSTS`
 
 
 @torch.no_grad()
@@ -93,19 +98,27 @@ def rate_factor(step: int, progress: float, recipe: Recipe) -> float:
 def validate(
     model: ImageModel, pictures: list[np.ndarray], levels: tuple[int, ...]
 ) -> list[dict[str, float]]:
-    """Estimated bits per pixel and PSNR of rounded latents: one row a level, means over the pictures."""
+    """Estimated bits per pixel, PSNR and MS-SSIM of rounded latents: one row a level, means over the pictures.
+
+    MS-SSIM is there where the pictures are large enough for it.
+    """
     model.eval()
     rows = []
     for level in levels:
-        rates, ratios = [], []
+        rates, ratios, similarities = [], [], []
         for picture in pictures:
             x = torch.from_numpy(picture.astype(np.float32))[None] / 255.0
             batch = torch.full((1,), float(level))
             out, bits_y, bits_z = model(x, batch, noise=False)
-            error = torch.mean((torch.round(out.clamp(0, 1) * 255) - x * 255) ** 2).item()
+            out = torch.round(out.clamp(0, 1) * 255)
+            error = torch.mean((out - x * 255) ** 2).item()
             rates.append((bits_y + bits_z).item() / (x.shape[1] * x.shape[2]))
             ratios.append(10 * math.log10(255.0**2 / max(error, 1e-9)))
+            if min(x.shape[1:3]) >= SMALLEST_SIDE:
+                similarities.append(ms_ssim(x, out / 255).item())
         rows.append({"level": level, "bpp": float(np.mean(rates)), "psnr": float(np.mean(ratios))})
+        if similarities:
+            rows[-1]["ms_ssim"] = float(np.mean(similarities))
     model.train()
     return rows
 
@@ -136,14 +149,13 @@ def validation_pictures(paths: list[Path], count: int = 12) -> list[np.ndarray]:
 def training_loss(
     model: Callable[..., Any], x: Tensor, level: Tensor, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The weighted rate-distortion loss of a batch, and its mean rate (bpp) and squared error (0..255)."""
+    """The weighted rate-distortion loss of a batch, and its mean rate and distortion (both in bpp)."""
     out, bits_y, bits_z = model(x, level)
     pixels = x.shape[1] * x.shape[2]
     rate = (bits_y + bits_z) / pixels
-    error = ((out - x) ** 2).mean((1, 2, 3)) * 255.0**2
-    weight = lambda_of(level)
-    loss = (rate + weight * error) * weight**-recipe.level_weight
-    return loss.mean(), rate.mean().detach(), error.mean().detach()
+    cost = COSTS[recipe.tune](x, out, level)
+    loss = (rate + cost) * lambda_of(level) ** -recipe.level_weight
+    return loss.mean(), rate.mean().detach(), cost.mean().detach()
 
 
 class Trainer:
@@ -212,14 +224,16 @@ class Trainer:
         line = {"step": self.step, "hours": round(self.seconds / 3600, 4), "validation": rows}
         with (self.out / "curve.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        points = "  ".join(f"{row['bpp']:.3f}/{row['psnr']:.2f}" for row in rows)
-        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  bpp/psnr {points}")
+        points = "  ".join(
+            f"{row['bpp']:.3f}/{row['psnr']:.2f}/{row.get('ms_ssim', math.nan):.5f}" for row in rows
+        )
+        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  bpp/psnr/ms-ssim {points}")
 
     def run(self, every_minutes: float = 8.0, compiled: bool = True) -> None:
-        """Train until the hours are over; validate and save every so many minutes."""
+        """Train until the hours are over; validate every so many minutes, save every two and a half."""
         recipe, budget = self.recipe, self.recipe.hours * 3600
         forward = torch.compile(self.model) if compiled else self.model
-        due = self.seconds + every_minutes * 60
+        due, save_due = self.seconds + every_minutes * 60, self.seconds + SAVE_SECONDS
         losses: list[float] = []
         self.model.train()
         while self.seconds < budget:
@@ -253,6 +267,8 @@ class Trainer:
             if self.seconds >= due:
                 due = self.seconds + every_minutes * 60
                 self.report()
+            if self.seconds >= save_due:
+                save_due = self.seconds + SAVE_SECONDS
                 self.save()
         self.report()
         self.save()
@@ -262,7 +278,7 @@ def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
     from siglum.codecs.image import export, weights
 
-    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, trainer.recipe.tune)
     path = trainer.out / "model.safetensors"
     curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
     middle = [(line["step"], line["hours"], line["validation"][1]) for line in curve]

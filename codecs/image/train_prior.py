@@ -76,7 +76,7 @@ class PriorTrainer:
         torch.manual_seed(recipe.seed)
         train, held_out = split(find_images(data))
         self.sampler = CropSampler(train, recipe.crop, seed=recipe.seed)
-        state, preset = load_start(start)
+        state, preset, self.tune = load_start(start)
         self.model, self.average = begin(state, preset), begin(state, preset)
         arrays = {name: tensor.float().numpy() for name, tensor in self.model.state_dict().items()}
         self.engine = NativeEngine({name: array.copy() for name, array in arrays.items()}, preset.to_dict())
@@ -129,6 +129,7 @@ class PriorTrainer:
             "seconds": self.seconds,
             "recipe": asdict(self.recipe),
             "preset": self.model.preset.to_dict(),
+            "tune": self.tune,
         }
         temporary = self.out / "prior.pt.tmp"
         torch.save(state, temporary)
@@ -230,8 +231,8 @@ def begin(state: dict[str, Tensor], preset: Preset) -> ImageModel:
     return model
 
 
-def load_start(start: str) -> tuple[dict[str, Tensor], Preset]:
-    """The state and the preset of installed weights, or of the checkpoint of either stage (a path ending in .pt).
+def load_start(start: str) -> tuple[dict[str, Tensor], Preset, str]:
+    """State, preset and aim of installed weights, or of the checkpoint of either stage (a path ending in .pt).
 
     Raises
     ------
@@ -242,21 +243,21 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset]:
     from siglum.codecs.image.weights import load_by_name
 
     if not start.endswith(".pt"):
-        model = load_by_name(start).model
-        return model.state_dict(), model.preset
+        weights = load_by_name(start)
+        return weights.model.state_dict(), weights.model.preset, weights.tune
     path = Path(start)
     if not path.is_file():
         raise UsageError(f"{path} is not a checkpoint")
     state = torch.load(path, weights_only=True)
     preset = Preset(**state["preset"]) if "preset" in state else PRESETS[state["recipe"]["preset"]]
-    return state["average"], preset
+    return state["average"], preset, state.get("tune") or state["recipe"].get("tune", "psnr")
 
 
 def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
     from siglum.codecs.image import export, weights
 
-    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, trainer.tune)
     path = trainer.out / "model.safetensors"
     curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
     card = {

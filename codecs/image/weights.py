@@ -37,6 +37,7 @@ ENCODER_NETWORK = models.ENCODER + NETWORK
 ERROR_FACTOR = (
     models.ENCODER + "error_factor"
 )  # weight of squared errors against bits in the encoder's rounding
+TUNE = models.ENCODER + "tune"  # what the model was trained for, as text in bytes; "psnr" where it is missing
 ENCODER_PARTS = (
     "analysis.",
     "hyper_analysis.",
@@ -67,7 +68,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class ImageWeights:
-    """Everything that encoding and decoding pictures with one model needs.
+    """Everything that encoding and decoding pictures with one model needs; `tensors` are not to be changed.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ class ImageWeights:
     """
 
     def __init__(self, tensors: Mapping[str, np.ndarray], identifier: bytes) -> None:
-        self._tensors = tensors
+        self.tensors = tensors
         self.id = identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset, self.skip = config.preset, config.skip
@@ -91,21 +92,22 @@ class ImageWeights:
         self.offsets = np.asarray(tensors["offsets"], np.float32)
         self.error_factor = float(np.asarray(tensors[ERROR_FACTOR]).reshape(()))
         self.hyper_bound = integer_prior.HYPER_BOUND
+        self.tune = tensors[TUNE].tobytes().decode() if TUNE in tensors else "psnr"
         self._check()
 
     def _check(self) -> None:
         latent, hyper = self.preset.get("latent", 0), self.preset.get("hyper", 0)
-        gains = [self._tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
+        gains = [self.tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
         fits = (
             self.prior.hyper_channels == hyper
             and self.prior.latent == latent
             and self.offsets.shape == (SCALES, OFFSET_CLASSES)
-            and self._tensors[f"{NETWORK}deviation"].shape == (latent,)
+            and self.tensors[f"{NETWORK}deviation"].shape == (latent,)
             and all(gain.shape == (ANCHORS, latent) for gain in gains)
             and 0 <= self.skip < SCALES
             and all(1 <= size <= MAX_SIZE for size in self.preset.values())
         )
-        floats = [array for array in self._tensors.values() if array.dtype.kind == "f"]
+        floats = [array for array in self.tensors.values() if array.dtype.kind == "f"]
         if not fits or not all(np.isfinite(array).all() for array in floats):
             raise ValueError("its parts do not fit each other")
 
@@ -125,18 +127,20 @@ class ImageWeights:
     def _native(self) -> Engine:
         from siglum.codecs.image.native_engine import NativeEngine
 
-        return NativeEngine(self._networks, self.preset)
+        previews = {name: array for name, array in self.tensors.items() if name.startswith(models.PREVIEW)}
+        return NativeEngine({**self.networks, **previews}, self.preset)
 
     @cached_property
     def _torch(self) -> Engine:
         require_torch("the engine torch")
         from siglum.codecs.image.torch_engine import TorchEngine, make_model
 
-        return TorchEngine(make_model(self._networks, self.preset))
+        return TorchEngine(make_model(self.networks, self.preset))
 
     @property
-    def _networks(self) -> dict[str, np.ndarray]:
-        return {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
+    def networks(self) -> dict[str, np.ndarray]:
+        """Tensors by the names of `transform.ImageModel`."""
+        return {**_below(self.tensors, NETWORK), **_below(self.tensors, ENCODER_NETWORK)}
 
     @cached_property
     def model(self) -> ImageModel:
@@ -152,17 +156,17 @@ class ImageWeights:
         require_torch("the model in torch")
         from siglum.codecs.image.torch_engine import make_model
 
-        return make_model(self._networks, self.preset)
+        return make_model(self.networks, self.preset)
 
     def _gain(self, name: str, level: int) -> np.ndarray:
-        anchors = np.asarray(self._tensors[f"{NETWORK}{name}.anchors"], np.float64)
+        anchors = np.asarray(self.tensors[f"{NETWORK}{name}.anchors"], np.float64)
         low, part = divmod(level, ANCHOR_STEP)
         return anchors[low] + (anchors[low + 1] - anchors[low]) * (part / ANCHOR_STEP)
 
     @lru_cache(maxsize=8)  # noqa: B019 - the weights live as long as the process
     def mean_unit(self, level: int) -> np.ndarray:
         """(latent,) float32: what one integer of the prior's mean is in units of the step."""
-        deviation = np.asarray(self._tensors[f"{NETWORK}deviation"], np.float64)
+        deviation = np.asarray(self.tensors[f"{NETWORK}deviation"], np.float64)
         unit = deviation * np.exp(self._gain("gain", level)) / integer_prior.ACTIVATION_UNIT
         return unit.astype(np.float32)
 
@@ -181,6 +185,7 @@ def collect(
     *,
     skip: int = DEFAULT_SKIP,
     error_factor: float = 1.0,
+    tune: str = "psnr",
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
     config = Config(model.preset.to_dict(), skip, prior.metadata())
@@ -189,6 +194,8 @@ def collect(
         "offsets": offsets.astype(np.float32),
         ERROR_FACTOR: np.full(1, error_factor, np.float32),
     }
+    if tune != "psnr":
+        tensors[TUNE] = np.frombuffer(tune.encode(), np.uint8).copy()
     for name, tensor in model.state_dict().items():
         half = tensor.ndim >= 2 and ".linear." not in name and not name.endswith("anchors")
         prefix = ENCODER_NETWORK if name.startswith(ENCODER_PARTS) else NETWORK

@@ -35,6 +35,14 @@ def spans(length: int, window: int, halo: int) -> Iterator[tuple[int, int, int, 
         yield start, stop, max(0, start - halo), min(length, stop + halo)
 
 
+def spans_within(
+    first: int, last: int, window: int, halo: int, length: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """As `spans`, of the part first..last - 1 of an axis."""
+    for start, stop, _, _ in spans(last - first, window, halo):
+        yield first + start, first + stop, max(0, first + start - halo), min(length, first + stop + halo)
+
+
 def analyse(
     engine: Engine, preset: Mapping[str, int], pixels: NDArray[np.uint8], level: int, threads: int
 ) -> NDArray[np.float32]:

@@ -10,8 +10,7 @@ import numpy as np
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
-from siglum.codecs.image import frame
-from siglum.codecs.image.codec import ImageCodec
+from siglum.codecs.image import frame, strips
 from siglum.codecs.image.config import level_of_quality
 from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
 from siglum.codecs.image.region import Region, chunk_of
@@ -109,7 +108,6 @@ class ImageFastCodec:
         self.config = FastConfig(quality, level, channels, lossless, model, threads, engine)
         self.level = level_of_quality(quality) if level is None else level
         self.threads = threads or dispatch.threads()
-        self._planes = ImageCodec(lossless=True, threads=self.threads)  # for opacity
 
     def __repr__(self) -> str:
         return f"ImageFastCodec({', '.join(f'{k}={v!r}' for k, v in self.config.to_dict().items())})"
@@ -145,7 +143,7 @@ class ImageFastCodec:
         coded = weights.coder.encode(_rgb_of(pixels), level, places, self.threads)
         chunks = [Chunk(ChunkType.DATA, i, payload, crc) for i, (payload, crc) in enumerate(coded)]
         if picture.channels == 4:
-            chunks += self._planes._strips(pixels[..., 3:], ChunkType.ALPHA)
+            chunks += strips.encode(pixels[..., 3:], ChunkType.ALPHA, self.threads)
         header = Header(
             CODEC_ID, CODEC_VERSION, weights.id, pixels.shape, "uint8", number, frame.source_key(picture)
         )
@@ -173,7 +171,7 @@ class ImageFastCodec:
         y = tiles.decode(weights, chunks, places, level, self.threads)
         pixels = _as_shaped(tiles.synthesise(weights, y, level, height, width, self.threads), header)
         if header.shape[2:] == (4,):
-            alpha = self._planes._decode_strips(found.get(ChunkType.ALPHA, []), height, width, 1)
+            alpha = strips.decode(found.get(ChunkType.ALPHA, []), height, width, 1, self.threads)
             pixels = np.dstack([pixels, alpha])
         return Picture(
             pixels,
@@ -233,7 +231,7 @@ class ImageFastCodec:
         ]
         pixels = _as_shaped(np.ascontiguousarray(cut), header)
         if header.shape[2:] == (4,):
-            alpha = self._planes._decode_rows(reader, ChunkType.ALPHA, part, height, width, 1)
+            alpha = strips.read(reader, ChunkType.ALPHA, part, 1, self.threads)
             pixels = np.dstack([pixels, alpha])
         profile = reader.find(ChunkType.ICC)
         icc = None if profile is None else reader.read(profile).payload

@@ -21,6 +21,8 @@ from siglum import errors
 from siglum.errors import BitstreamError, SiglumError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from siglum.codecs.container import Limits
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _LAZY = ("benchmarks", "codecs", "datasets", "entropy", "kernels", "quantizers")
-__all__ = ["BitstreamError", "SiglumError", "__version__", "decode", "encode", "errors", "inspect"]
+__all__ = [
+    "BitstreamError",
+    "SiglumError",
+    "__version__",
+    "decode",
+    "decode_batch",
+    "encode",
+    "encode_batch",
+    "errors",
+    "inspect",
+]
 
 
 def encode(array: NDArray[Any], *, codec: str | None = None, **options: Any) -> bytes:
@@ -79,6 +91,63 @@ def decode(data: bytes, *, threads: int | None = None, limits: Limits | None = N
     config = {} if threads is None else {"threads": threads}
     result: NDArray[Any] = codecs.codec_of_file(data, limits, **config).decode_array(data, limits)
     return result
+
+
+def encode_batch(arrays: Sequence[NDArray[Any]], *, codec: str | None = None, **options: Any) -> list[bytes]:
+    """Encode many arrays of a kind, each as `encode` would, using all threads; the files in their order.
+
+    Pictures of one size go through the networks together with ``engine="torch"``.
+
+    Parameters
+    ----------
+    arrays
+        As `encode` takes them, all for the same codec.
+    codec
+        Name of the codec; None picks it by the first array.
+    **options
+        The codec's settings.
+    """
+    from siglum import codecs
+
+    if not len(arrays):
+        return []
+    made = codecs.get(codec or codecs.codec_of_array(arrays[0]), **options)
+    together = getattr(made, "encode_batch", None)
+    files: list[bytes] = (
+        [bytes(made.encode(array)) for array in arrays] if together is None else together(arrays)
+    )
+    return files
+
+
+def decode_batch(
+    files: Sequence[bytes], *, limits: Limits | None = None, **options: Any
+) -> list[NDArray[Any]]:
+    """Decode many files of one codec, each as `decode` would, using all threads; the arrays in their order.
+
+    Parameters
+    ----------
+    files
+        Whole files, all of the same codec.
+    limits
+        What a file may announce; None: the defaults.
+    **options
+        The codec's settings, such as ``threads=2`` or, for pictures, ``engine="torch"``.
+
+    Raises
+    ------
+    BitstreamError
+        As `decode`, for the first file that is damaged.
+    """
+    from siglum import codecs
+
+    if not len(files):
+        return []
+    made = codecs.codec_of_file(files[0], limits, **options)
+    together = getattr(made, "decode_batch", None)
+    arrays: list[NDArray[Any]] = (
+        [made.decode_array(data, limits) for data in files] if together is None else together(files, limits)
+    )
+    return arrays
 
 
 def inspect(source: bytes | str | PathLike[str], limits: Limits | None = None) -> Info:

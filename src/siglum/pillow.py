@@ -9,8 +9,9 @@
 (40, 30)
 
 `Image.save` takes ``quality`` (0 to 100), ``lossless`` (True, False; None leaves the choice to the codec), ``model``,
-``threads``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are kept unless others are
-given. Opening reads the header only. `Image.crop` decodes all of it, where `ImageCodec.decode_region` would not.
+``threads``, ``effort``, ``tune``, ``icc_profile``, ``exif`` and ``xmp``; profile and metadata of an opened picture are
+kept unless others are given. Opening reads the header only. `Image.draft` and `Image.thumbnail` decode at 1/2, 1/4 or
+1/8, which takes less time. `Image.crop` decodes all of it, where `ImageCodec.decode_region` would not.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from siglum.codecs import container
 from siglum.codecs.container import ChunkType
 from siglum.codecs.container_header import SIGNATURE
 from siglum.codecs.image.frame import CODEC_ID, check_header
+from siglum.codecs.image.scale import FACTORS, scaled
 from siglum.errors import SiglumError
 
 FORMAT = "SGL"
 _MODES = {2: "L", 3: "RGB", 4: "RGBA"}
 _METADATA = ((ChunkType.ICC, "icc_profile"), (ChunkType.EXIF, "exif"), (ChunkType.XMP, "xmp"))
-_SETTINGS = ("quality", "lossless", "model", "threads", "engine")
+_SETTINGS = ("quality", "lossless", "model", "threads", "engine", "effort", "tune")
 
 
 class SiglumImageFile(ImageFile.ImageFile):
@@ -56,7 +58,24 @@ class SiglumImageFile(ImageFile.ImageFile):
         channels = header.shape[2] if len(header.shape) == 3 else 2
         self._mode = _MODES[channels]
         self._size = header.shape[1], header.shape[0]
-        self._loaded = False
+        self._loaded, self._factor = False, 1
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Choose 1/2, 1/4 or 1/8 for decoding, as small as is at least `size` on both sides; the mode stays.
+
+        `Image.thumbnail` calls it, as for JPEG files. It has no effect once pixels were decoded.
+        """
+        if self._loaded or size is None or self._factor > 1:
+            return None
+        width, height = self._size
+        wanted = [factor for factor in FACTORS if width >= size[0] * factor and height >= size[1] * factor]
+        if not wanted:
+            return None
+        self._factor = max(wanted)
+        self._size = scaled(width, self._factor), scaled(height, self._factor)
+        return self.mode, (0, 0, width / self._factor, height / self._factor)
 
     def load(self) -> Any:
         """Decode the pixels, if that has not been done.
@@ -70,7 +89,11 @@ class SiglumImageFile(ImageFile.ImageFile):
             from siglum.codecs.image.codec import ImageCodec
 
             try:
-                pixels = ImageCodec().decode_array(self._data)
+                codec = ImageCodec()
+                if self._factor == 1:
+                    pixels = codec.decode_array(self._data)
+                else:
+                    pixels = codec.decode_scaled(self._data, self._factor).pixels
             except SiglumError as error:
                 raise OSError(str(error)) from error
             self.im = Image.fromarray(pixels).im

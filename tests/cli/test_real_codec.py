@@ -113,3 +113,22 @@ def test_a_part_of_a_picture_is_decoded_alone(file: Path, photo: Path) -> None:
     assert result.exit_code == 2 and "is no region" in result.output
     result = run("decode", file, "-o", part, "-f", "--tokens", "0:5")
     assert result.exit_code == 2 and "are for key-value caches" in result.output
+
+
+def test_thumbnails(file: Path, photo: Path) -> None:
+    small, (height, width) = photo.with_name("small.png"), pixels_of(photo).shape[:2]
+    assert run("decode", file, "-o", small, "--scale", "1/8").exit_code == 0
+    assert pixels_of(small).shape[:2] == (-(-height // 8), -(-width // 8))
+    assert run("decode", file, "-o", small, "-f", "--scale", "1/2", "--crop", "8,4,30,20").exit_code == 0
+    assert pixels_of(small).shape[:2] == (10, 15)
+    result = run("decode", file, "-o", small, "-f", "--scale", "1/4", "--crop", "8,3,30,20")
+    assert result.exit_code == 2 and "multiple of 4 pixels" in result.output
+    assert run("decode", file, "-o", small, "-f", "--scale", "1/3").exit_code == 2
+
+
+def test_more_effort(photo: Path) -> None:
+    more = photo.with_name("more.sgl")
+    assert run("encode", photo, "-o", more, "--lossy", "-e", "7").exit_code == 0
+    assert run("decode", more, "-o", photo.with_name("more.png")).exit_code == 0
+    result = run("encode", photo, "-o", more, "-f", "--sinks", "3")
+    assert result.exit_code == 2 and "for key-value caches" in result.output

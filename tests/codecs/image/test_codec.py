@@ -161,7 +161,7 @@ def header(**changes: object) -> Header:
     fields: dict[str, object] = {
         "codec": 1,
         "codec_version": 0,
-        "model": image.ImageCodec()._weights().id,
+        "model": image.ImageCodec().weights().id,
         "shape": (32, 32, 3),
         "dtype": "uint8",
         "quality": 100,
@@ -227,7 +227,7 @@ def test_metadata_and_opacity_where_there_can_be_none() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 255))
 @settings(deadline=None, max_examples=30)
 def test_any_symbols_with_right_checksums_decode_or_are_refused(seed: int, level: int) -> None:
-    weights = ImageCodec()._weights()
+    weights = ImageCodec().weights()
     random = np.random.default_rng(seed)
     wild = random.choice([3, 130, 2**15, 2**31 - 1])
     z = random.integers(-min(wild, 2**15), min(wild, 2**15 - 1) + 1, (1, 1, weights.preset["hyper"])).astype(

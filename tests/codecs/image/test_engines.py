@@ -104,7 +104,7 @@ def test_pictures_need_no_torch(tmp_path: Path, photo_path: Path) -> None:
 
 def test_weights_of_another_preset_are_refused() -> None:
     weights = load_by_name("small")
-    tensors = dict(weights._networks)
+    tensors = dict(weights.networks)
     y = np.zeros((4, 4, weights.preset["latent"]), np.float32)
     out = np.empty((64, 64, 3), np.uint8)
 

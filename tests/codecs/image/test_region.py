@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from siglum.codecs.image import codec as codecs
-from siglum.codecs.image import lossy
+from siglum.codecs.image import lossy, strips
 from siglum.codecs.image.codec import ImageCodec
 from siglum.errors import BitstreamError, UsageError
 
@@ -46,7 +45,7 @@ def test_a_region_is_the_part_of_the_whole(
     photo: np.ndarray, channels: int, lossless: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lossy, "TILE", 4)  # of 64 pixels, so that there are 20
-    monkeypatch.setattr(codecs, "STRIP_PIXELS", 300 * 30)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 300 * 30)
     codec = ImageCodec(lossless=lossless, threads=1)
     data = codec.encode(photo[..., 0] if channels == 1 else photo[..., :channels])
     whole = codec.decode_array(data).astype(int)

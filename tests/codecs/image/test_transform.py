@@ -141,7 +141,7 @@ def test_the_prior_trains_on_a_transform_that_stays(
     curve = (tmp_path / "run-True" / "curve.jsonl").read_text().splitlines()
     assert json.loads(path.with_suffix(".json").read_text())["steps"] == 4
     assert json.loads(curve[-1])["step"] == 4
-    state, _ = train_prior.load_start(str(tmp_path / "run-True" / "prior.pt"))
+    state, _, _ = train_prior.load_start(str(tmp_path / "run-True" / "prior.pt"))
     before = torch.load(start, weights_only=True)["average"]
     for name, tensor in before.items():
         if not name.startswith(train_prior.TRAINED):
