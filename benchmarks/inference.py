@@ -90,6 +90,26 @@ def network_rows(pixels: NDArray[np.uint8], engines: Sequence[EngineName], repea
     return rows
 
 
+def share_rows(pixels: NDArray[np.uint8], repeats: int) -> list[str]:
+    """Milliseconds a megapixel of decoding, and the part of it that entropy decoding with its prior takes."""
+    weights = load_by_name("small")
+    height, width = pixels.shape[:2]
+    megapixels = height * width / 1e6
+    tiles, _ = lossy.encode(weights, pixels, LEVEL, 1)
+    data = ImageCodec(level=LEVEL, lossless=False).encode(pixels)
+    rows = []
+    for threads in (1, 2):
+        works: dict[str, Work] = {
+            "latents": partial(lossy.decode_latents, weights, tiles, height, width, LEVEL, threads),
+            "all": partial(ImageCodec(threads=threads).decode_array, data),
+        }
+        best = least_seconds(works, repeats)
+        share = best["latents"] / best["all"]
+        cells = "  ".join(f"{name} {1e3 * seconds / megapixels:.1f}" for name, seconds in best.items())
+        rows.append(f"decode, {threads} threads: ms/MP {cells}  share of the latents {share:.1%}")
+    return rows
+
+
 def rounding_rows(folder: Path) -> list[str]:
     """What an analysis in bfloat16 costs against float32: changes of rate and squared error over a folder."""
     from siglum.datasets.images import find_images
@@ -206,6 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"measure   least wall time of {options.repeats}, engines in turn; ratio: how many times as fast\n")
     print(f"{'work':14} {'threads':>7} {'native':>9} {'torch':>9} {'ratio':>6}")
     for row in network_rows(pixels, engines, options.repeats):
+        print(row, flush=True)
+    for row in share_rows(pixels, options.repeats):
         print(row, flush=True)
     if options.cold:
         for row in cold_rows(pixels, engines, options.cold):

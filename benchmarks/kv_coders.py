@@ -13,7 +13,7 @@ from siglum.codecs.kv.baselines.frame import MODULES
 from siglum.codecs.kv.cache import KVCache
 from siglum.errors import UsageError
 
-OURS = ("kv", "kv-free", "kv-lossless")
+OURS = ("kv", "kv-free", "kv-fixed", "kv-fixed-free", "kv-lossless")
 # What a rival's dial turns, and its usual values in order of growing rate.
 DIALS: dict[str, tuple[str, tuple[float, ...]]] = {
     "turboquant": ("bits", (2, 3, 4)),
@@ -27,6 +27,7 @@ DIALS: dict[str, tuple[str, tuple[float, ...]]] = {
     "group-vq": ("stages", (1, 2, 3)),
 }
 QUALITIES = (30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+RATES = (1.0, 1.5, 2.0, 3.0)  # of `kv-fixed`
 EVICT = "evict:"
 SHARES = (0.25, 0.5, 0.75)
 DEFAULT = ("kv", "kivi-4", "turboquant", "cachegen", "q8_0", "q4_0-hadamard")
@@ -44,6 +45,8 @@ class KVCoder:
         A cache and a value of the dial -> the whole file; the file -> the cache.
     settings
         A value of the dial -> everything that was set.
+    calibration
+        Of ours, where it is no installed one.
     """
 
     name: str
@@ -52,6 +55,7 @@ class KVCoder:
     encode: Callable[[KVCache, Dial], bytes]
     decode: Callable[[bytes], KVCache]
     settings: Callable[[Dial], dict[str, Any]]
+    calibration: Any = None
 
 
 def names() -> tuple[str, ...]:
@@ -143,7 +147,8 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
         fixed["effort"] = effort
     if name == "kv-lossless":
         fixed["lossless"] = True
-    chosen = None if name == "kv-free" else calibration
+    chosen = None if name.endswith("-free") else calibration
+    turned = "bits" if name.startswith("kv-fixed") else "quality"
     said = "none" if chosen is None else str(chosen)
     if chosen not in (None, "auto"):  # loaded once, as whoever serves a model does
         from siglum.codecs.kv.calibration import find
@@ -153,17 +158,21 @@ def _ours(name: str, sinks: int, window: int, calibration: Any, threads: int, ef
 
     def settings(dial: Dial) -> dict[str, Any]:
         shown = {**fixed, "calibration": said}
-        return shown if dial is None else shown | {"quality": dial}
+        return shown if dial is None else shown | {turned: dial}
 
     def encode(cache: KVCache, dial: Dial) -> bytes:
-        quality = {} if dial is None else {"quality": dial}
-        return KVCodec(**fixed, **quality, calibration=chosen).encode(cache)
+        dialled = {} if dial is None else {turned: dial}
+        return KVCodec(**fixed, **dialled, calibration=chosen).encode(cache)
+
+    given = None if chosen == "auto" else chosen
 
     def decode(data: bytes) -> KVCache:
-        return decompress(data, calibration=None if chosen == "auto" else chosen, threads=threads)
+        return decompress(data, calibration=given, threads=threads)
 
-    dials: tuple[Dial, ...] = (None,) if name == "kv-lossless" else QUALITIES
-    return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings)
+    dials: tuple[Dial, ...] = (
+        (None,) if name == "kv-lossless" else QUALITIES if turned == "quality" else RATES
+    )
+    return KVCoder(name, dials, f"siglum {siglum.__version__}", encode, decode, settings, given)
 
 
 def _evicting(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import patch
-
-from numpy.typing import ArrayLike
+import io
 
 from siglum.benchmarks.coder import Dial
 from siglum.benchmarks.kv_coders import KVCoder
-from siglum.codecs.kv import coding
+from siglum.codecs.kv import reference
+from siglum.codecs.kv.blocks import TRANSFORM
 from siglum.codecs.kv.cache import KVCache
-from siglum.entropy import rans
-from siglum.entropy.tables import Tables
+from siglum.codecs.kv.coding import Components
+from siglum.codecs.kv.decoding import Decoder
+from siglum.entropy.gaussian import gaussian_tables
 
 
 def health(coder: KVCoder, cache: KVCache, dial: Dial) -> dict[str, float]:
@@ -26,16 +24,12 @@ def health(coder: KVCoder, cache: KVCache, dial: Dial) -> dict[str, float]:
     coder
         Of `kv` or `kv-free`, with one thread.
     """
-    ideal = 0.0
-
-    class Counting(rans.Encoder):
-        def push(self, symbols: ArrayLike, tables: Tables, indexes: ArrayLike) -> None:
-            nonlocal ideal
-            if not isinstance(indexes, int):  # components; corrections have one table for all
-                ideal += tables.bits(symbols, indexes)
-            super().push(symbols, tables, indexes)
-
-    proxy: Any = SimpleNamespace(Encoder=Counting, Decoder=rans.Decoder)
-    with patch.object(coding, "rans", proxy):
-        data = coder.encode(cache, dial)
+    data = coder.encode(cache, dial)
+    decoder, ideal = Decoder(io.BytesIO(data), coder.calibration), 0.0
+    for block in decoder.coded_blocks():
+        if block.method == TRANSFORM:
+            part = decoder.plan[block.part.group, block.part.which]
+            assert isinstance(part, Components)
+            symbols, index = reference.decode(part, block.body, block.crc, block.part.tokens)
+            ideal += gaussian_tables().bits(symbols, index)
     return {"ideal_bits": ideal, "actual_bits": 8.0 * len(data)}

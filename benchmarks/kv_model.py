@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,12 +78,14 @@ class Model:
             raise MissingPeer(f"the model in {where} cannot be loaded ({error}): {HINT}") from error
         self.module: Any = model.eval()
         self.config: dict[str, Any] = model.config.to_dict()
+        file = options.get("gguf_file")  # such as SmolLM2-135M-Instruct.Q4_1.gguf
+        self.name = re.sub(r"[.-](i?q\d\w*|b?f16|f32)$", "", Path(file).stem, flags=re.I) if file else ""
 
     def tokens(self, text: str) -> list[int]:
         """The numbers of a text's tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def prefill(self, tokens: list[int], model: str = "") -> tuple[KVCache, float]:
+    def prefill(self, tokens: list[int]) -> tuple[KVCache, float]:
         """The cache after some tokens, as float16, and the seconds that it took to compute."""
         import torch
 
@@ -92,7 +95,7 @@ class Model:
         seconds = perf_counter() - start
         for layer in made.layers:
             layer.keys, layer.values = layer.keys.half(), layer.values.half()
-        return KVCache.from_transformers(made, self.config, model=model), seconds
+        return KVCache.from_transformers(made, self.config, model=self.name), seconds
 
     def follow(self, cache: KVCache, tokens: list[int], start: int | None = None) -> Any:
         """Log-probabilities (tokens, vocabulary) of each token's successor, after the cache.

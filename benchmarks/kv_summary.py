@@ -52,13 +52,13 @@ class Curve:
         order = np.argsort(rates.mean(0))
         x = np.log(rates.mean(0)[order])
         y = np.minimum.accumulate(np.log(np.maximum(found.mean(0)[order], 1e-12)))
-        enough = np.nonzero(y <= np.log(kl))[0]
+        enough = np.nonzero(y <= np.log(max(kl, 1e-12)))[0]
         if not len(enough):
             return float("nan")
         place = int(enough[0])
         if place == 0 or y[place] == y[place - 1]:
             return float(np.exp(x[place]))
-        share = (np.log(kl) - y[place - 1]) / (y[place] - y[place - 1])
+        share = (np.log(max(kl, 1e-12)) - y[place - 1]) / (y[place] - y[place - 1])
         return float(np.exp(x[place - 1] + share * (x[place] - x[place - 1])))
 
 

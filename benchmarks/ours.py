@@ -37,6 +37,7 @@ def image(name: str, threads: int) -> Coder:
 
     def health(pixels: Pixels, dial: Dial) -> dict[str, float]:
         from siglum.codecs.image import lossy, windows
+        from siglum.codecs.image.prior import coding_order
         from siglum.entropy.gaussian import gaussian_tables
         from siglum.kernels import latents
 
@@ -47,7 +48,8 @@ def image(name: str, threads: int) -> Coder:
             z, _, index, symbols = lossy.choose_symbols(model, y[rows, columns], level, threads)
             tables = model.prior.hyper_tables(level)
             ideal += bank.bits(z.astype(np.int32), np.broadcast_to(tables, (*z.shape[:2], tables.size)))
-            ideal += bank.bits(*latents.gather(symbols, index, model.skip))
+            for where in coding_order(*index.shape):
+                ideal += bank.bits(*latents.gather(symbols[where], index[where], model.skip))
             actual += 8 * len(lossy.encode_symbols(model, z, symbols, index, level))
         return {"ideal_bits": ideal, "actual_bits": float(actual)}
 
@@ -63,6 +65,40 @@ def image(name: str, threads: int) -> Coder:
         settings=settings,
         threads=threads,
         health=health,
+    )
+
+
+def image_fast(name: str, threads: int) -> Coder:
+    """The `image-fast` codec; its dial is the quality, 0 to 100."""
+    from siglum.codecs.image.config import level_of_quality
+    from siglum.codecs.image_fast.codec import ImageFastCodec
+    from siglum.codecs.image_fast.weights import load_by_name
+
+    try:
+        weights = load_by_name(MODEL).id.hex()
+    except UnknownModel as error:
+        raise MissingPeer(f"{name}: {error}") from error
+
+    def codec(dial: Dial) -> ImageFastCodec:
+        return ImageFastCodec(quality=dial or 0.0, threads=threads, model=MODEL)
+
+    return Coder(
+        name,
+        "image",
+        ".sgl",
+        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
+        quick=(12.5, 37.5, 62.5, 87.5),
+        version=_version(),
+        encode=lambda pixels, dial: codec(dial).encode(pixels),
+        decode=lambda data: codec(None).decode(data).pixels,
+        settings=lambda dial: {
+            "quality": dial,
+            "level": level_of_quality(dial or 0.0),
+            "model": MODEL,
+            "weights": weights,
+            "engine": "native",
+        },
+        threads=threads,
     )
 
 

@@ -101,7 +101,8 @@ def run(
     codec's first. Several processes slow each other down: for speeds, leave -j at 1.
 
     \b
-    Codecs:  image image-vq jpeg jpeg-444 jpeg2000 webp avif avif-s4 jxl heif compressai-NAME;
+    Codecs:  image image-vq image-fast jpeg jpeg-444 jpeg2000 webp avif avif-s4 jxl heif
+             compressai-NAME;
              opus aac mp3 vorbis; tensor tensor-lossy zstd lz4 zfp
     Metrics: psnr psnr-y ms-ssim ssimulacra2 lpips top1-agreement; si-sdr mel pesq stoi visqol;
              mse cosine relative-error; package.module:function for one's own

@@ -106,8 +106,9 @@ def kv(
     perplexity, agreement of likeliest tokens, speeds; intervals are bootstrapped over documents.
 
     \b
-    Codecs: kv kv-free kv-lossless; none int8-token int8-channel int4-token int4-channel kivi-4 kivi-2 kivi-k4v2
-            hf-int4 q8_0 q4_0 q4_0-hadamard turboquant cachegen gear xkv;
+    Codecs: kv kv-free kv-fixed kv-fixed-free kv-lossless;
+            none int8-token int8-channel int4-token int4-channel kivi-4 kivi-2 kivi-k4v2 hf-int4
+            q8_0 q4_0 q4_0-hadamard turboquant cachegen gear xkv;
             with --fit: cachegen-paper kvtc matryoshka think group-vq; evict:NAME drops tokens first
     \b
     Examples:
@@ -135,10 +136,14 @@ def kv(
     chosen: Any = calibration
     if refit is not None:
         from siglum.benchmarks.kv_refit import refit as refitted
-        from siglum.codecs.kv.calibration import find
+        from siglum.codecs.kv.calibration import find, installed_for
+        from siglum.codecs.kv.settings import AUTO
 
         others = kv_documents.find([Path(refit)], reader, prefix, 2, None)
-        chosen = refitted(find(calibration), others, reader)
+        given_to = installed_for(others[0].cache(reader)) if calibration == AUTO else find(calibration)
+        if given_to is None:
+            raise UsageError("--refit needs a calibration: no installed one is of this model")
+        chosen = refitted(given_to, others, reader)
     options: dict[str, Any] = {
         "sinks": sinks,
         "window": window,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 import warnings
 from dataclasses import dataclass
@@ -31,10 +32,11 @@ class CacheSettings:
     window: int | None = None
     effort: int | None = None
     rope_theta: float | None = None
+    bits: float | None = None
 
     def config(self) -> dict[str, Any]:
         """Settings of the codec that were given."""
-        given = {"sinks": self.sinks, "window": self.window, "effort": self.effort}
+        given = {"sinks": self.sinks, "window": self.window, "effort": self.effort, "bits": self.bits}
         config: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if self.calibration is not None:
             config["calibration"] = None if self.calibration == "none" else self.calibration
@@ -134,26 +136,24 @@ def decode_cache(
     reporter: Reporter,
 ) -> None:
     """Decode a cache to `.safetensors`."""
-    from siglum.codecs.kv.codec import decompress
-    from siglum.codecs.kv.files import write_cache
+    from siglum.codecs.kv.decoding import Decoder
+    from siglum.codecs.kv.files import write_cache, write_parts
 
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as missing:
-        warnings.simplefilter("always")
-        cache = decompress(
-            data,
-            start=tokens[0],
-            stop=tokens[1],
-            layers=layers,
-            partial=partial,
-            calibration=calibration,
-            threads=threads,
-        )
+    decoder = Decoder(io.BytesIO(data), calibration, partial, threads=threads)
+    if partial:  # what is missing is named at the beginning of the file, so all is decoded first
+        with warnings.catch_warnings(record=True) as missing:
+            warnings.simplefilter("always")
+            cache = decoder.read(*tokens, layers)
+        for warning in missing:
+            complain(f"{source.name}: {warning.message}", "warning: ")
+        with open_output(target, force) as file:
+            write_cache(cache, file)
+    else:
+        cache, order, parts = decoder.stream(*tokens, layers)
+        with open_output(target, force) as file:
+            write_parts(cache, order, parts, file)
     seconds = time.perf_counter() - start
-    for warning in missing:
-        complain(f"{source.name}: {warning.message}", "warning: ")
-    with open_output(target, force) as file:
-        write_cache(cache, file)
     reporter.close(
         f"{source.name}  {format_size(len(data))} -> {len(cache.layers)} layers x {cache.tokens} tokens "
         f"({format_size(cache.nbytes)})  {seconds:.2f} s ({cache.nbytes / max(seconds, 1e-6) / 1e9:.3f} GB/s)",
@@ -172,10 +172,12 @@ def decode_cache(
 
 def verify_cache(source: Input, data: bytes, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Decode a cache and say that it is whole."""
-    from siglum.codecs.kv.codec import decompress
+    from siglum.codecs.kv.decoding import Decoder
 
     start = time.perf_counter()
-    cache = decompress(data, threads=threads)
+    cache, _, parts = Decoder(io.BytesIO(data), threads=threads).stream()
+    for _ in parts:
+        pass
     seconds = time.perf_counter() - start
     size = {"layers": len(cache.layers), "tokens": cache.tokens}
     if as_json:

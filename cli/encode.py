@@ -86,6 +86,12 @@ class EncodeSettings:
 )
 @click.option("-e", "--effort", type=click.IntRange(1, 9), metavar="1..9", help="Of caches.  [default: 5]")
 @click.option(
+    "--bits",
+    type=click.FloatRange(0.1, 8),
+    metavar="BITS",
+    help="Of caches: a fixed rate an element, every token block of one size, in place of -q.",
+)
+@click.option(
     "--rope-theta", type=float, metavar="BASE", help="Of caches that do not say how keys were turned."
 )
 @click.option(
@@ -120,6 +126,7 @@ def encode(
     sinks: int | None,
     window: int | None,
     effort: int | None,
+    bits: float | None,
     rope_theta: float | None,
     max_error: float | None,
     engine: str | None,
@@ -159,7 +166,7 @@ def encode(
         keep_metadata=keep_metadata,
         measure_psnr=measure_psnr,
         max_pixels=max_pixels,
-        cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta),
+        cache=caches.CacheSettings(calibration, sinks, window, effort, rope_theta, bits),
         quality_given=quality is not None,
         max_error=max_error,
     )
@@ -170,7 +177,7 @@ def encode(
     batch.run_batch(sources, work, reporter, jobs)
 
 
-_OF_CACHES = "--calibration, --sinks, --window, --effort and --rope-theta are for key-value caches"
+_OF_CACHES = "--calibration, --sinks, --window, --effort, --bits and --rope-theta are for key-value caches"
 
 
 @dataclass(frozen=True)
@@ -254,6 +261,8 @@ def _encode_cache(
     _only_pictures(settings, "key-value caches")
     if settings.max_error is not None:
         raise UsageError("--max-error is for tensors")
+    if settings.cache.bits is not None and (settings.quality_given or settings.lossless):
+        raise UsageError("--bits is a rate of its own: leave out -q and --lossless")
     caches.encode_cache(
         source,
         target,

@@ -87,6 +87,101 @@ def image(
     )
 
 
+@train.command("image-prior", short_help="Train only the prior of the image codec.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option("--out", metavar="DIR", required=True, help="The folder of the run: checkpoint, curve, recipe.")
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    required=True,
+    help="Whose transform to keep: an installed model, or a checkpoint (.pt).",
+)
+@click.option("--steps", type=click.IntRange(1), metavar="N", default=10000, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), metavar="X", default=1e-3, show_default=True
+)
+@click.option(
+    "--cooldown",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="PART",
+    default=0.5,
+    show_default=True,
+    help="Part of the steps over which the learning rate falls to zero.",
+)
+@click.option(
+    "--quantise-from",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    default=0.7,
+    show_default=True,
+    help="Part of the steps after which weights have 8 bits.",
+)
+@click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
+@click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
+@click.option("--independent", is_flag=True, help="Independent Gaussians, to see what neighbours are worth.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the folder of the run.")
+@batch.threads_option
+def image_prior(
+    data: str,
+    out: str,
+    start: str,
+    steps: int,
+    learning_rate: float,
+    cooldown: float,
+    quantise_from: float,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    name: str,
+    independent: bool,
+    resume: bool,
+    threads: int | None,
+) -> None:
+    """Train what predicts the latents of the image codec, and leave the transform as it is.
+
+    Pictures of the same quality come out as before, in fewer bytes. This is the second stage after `codec train
+    image`, whose checkpoint it takes, and a cheap one.
+
+    \b
+    Example:
+      codec train image-prior --data photos --from runs/mine/last.pt --out runs/prior --steps 10000
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    if (Path(out) / "prior.pt").exists() and not resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
+    require_torch("training")
+    import torch
+
+    from siglum.codecs.image import train_prior as training
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = training.PriorRecipe(
+        steps=steps,
+        batch=batch_size,
+        crop=crop,
+        learning_rate=learning_rate,
+        cooldown=cooldown,
+        quantise_from=quantise_from,
+        correlated=not independent,
+        seed=seed,
+    )
+    training.main(
+        Path(data),
+        Path(out),
+        recipe,
+        start,
+        resume,
+        log=lambda line: complain(str(line), "train: "),
+        name=name,
+        command=" ".join(["codec", *sys.argv[1:]]),
+    )
+
+
 @train.command("image-vq", short_help="Train the image-vq codec.", no_args_is_help=True)
 @click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
 @click.option(
@@ -112,11 +207,11 @@ def image_vq(
     name: str,
     threads: int | None,
 ) -> None:
-    """Train codebooks and the synthesis of image-vq, beginning with a model of the image codec.
+    """Train codebooks and the synthesis of image-vq; transform and hyperprior are those of a model that is there.
 
     Stop it with Ctrl-C at any time; the same command goes on. At the end it writes model.safetensors and its card,
     which `codec models add` installs. M are minutes for
-    the synthesis; with 0 it stays that of the image model.
+    the synthesis; with 0 it stays as it is.
 
     \b
     Example:
@@ -136,6 +231,66 @@ def image_vq(
         Path(data),
         Path(out),
         recipe,
+        log=lambda line: complain(str(line), "train: "),
+        name=name,
+        command=" ".join(["codec", *sys.argv[1:]]),
+    )
+
+
+@train.command("image-fast", short_help="Train the image-fast codec.", no_args_is_help=True)
+@click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
+@click.option(
+    "--out", metavar="DIR", required=True, help="The folder of the run: checkpoints, curve, recipe."
+)
+@click.option("--hours", type=click.FloatRange(0, min_open=True), metavar="H", default=1.0, show_default=True)
+@click.option("--batch", "batch_size", type=click.IntRange(1), metavar="N", default=8, show_default=True)
+@click.option("--crop", type=click.IntRange(64), metavar="N", default=256, show_default=True, help="Pixels.")
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True)
+@click.option("--name", metavar="NAME", default="mine", show_default=True, help="Name of the new model.")
+@click.option(
+    "--from", "start", metavar="MODEL", default="small", show_default=True, help="A model of the image codec."
+)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
+@batch.threads_option
+def image_fast(
+    data: str,
+    out: str,
+    hours: float,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    name: str,
+    start: str,
+    resume: bool,
+    threads: int | None,
+) -> None:
+    """Train the image-fast codec, beginning with the synthesis of a model of the image codec.
+
+    With --from pca the projections begin as principal components.
+
+    \b
+    Example:
+      codec train image-fast --data photos --out runs/fast --hours 1
+    """  # noqa: D301
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    if crop % 16:
+        raise UsageError(f"--crop must be a multiple of 16, not {crop}")
+    if (Path(out) / "last.pt").exists() and not resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
+    require_torch("training")
+    import torch
+
+    from siglum.codecs.image_fast import train as training
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = training.Recipe(hours=hours, batch=batch_size, crop=crop, seed=seed, start=start)
+    training.main(
+        Path(data),
+        Path(out),
+        recipe,
+        resume,
         log=lambda line: complain(str(line), "train: "),
         name=name,
         command=" ".join(["codec", *sys.argv[1:]]),

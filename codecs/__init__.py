@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "image": "siglum.codecs.image.codec",
     "image-vq": "siglum.codecs.image_vq.codec",
+    "image-fast": "siglum.codecs.image_fast.codec",
     "kv": "siglum.codecs.kv.codec",
     "tensor": "siglum.codecs.tensor.codec",
 }
@@ -22,6 +23,7 @@ CODECS: Registry[Any] = Registry("codec", "siglum.codecs", _MODULES)
 NAMES = {
     1: "image",
     2: "image-vq",
+    3: "image-fast",
     64: "kv",
     96: "tensor",
 }  # the ids that a header names codecs by; those of other packages are found in CODECS

@@ -10,13 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
+from siglum.kernels import dispatch
 
 Floats = NDArray[np.float32]
 
 
 def predict(
-    prior: NDArray[np.int16], unit: Floats, shape: tuple[int, int], threads: int = 1
-) -> tuple[Floats, NDArray[np.uint8]]:
+    prior: NDArray[np.int16],
+    unit: Floats,
+    mean: Floats,
+    index: NDArray[np.uint8],
+    threads: int = 1,
+    isa: str | None = None,
+) -> None:
     """Means and table indices from the output of an integer prior.
 
     Parameters
@@ -25,17 +31,10 @@ def predict(
         (H, W, 2C) int16: means in units of `unit`, then table indices in 1/256.
     unit
         (C,) float32.
-    shape
-        Rows and columns that are wanted, at most (H, W).
-
-    Returns
-    -------
-    (rows, columns, C) float32 and uint8, 0..63.
+    mean, index
+        (rows, columns, C) float32 and uint8, 0..63, to write to; at most (H, W) positions.
     """
-    size = (*shape, prior.shape[2] // 2)
-    mean, index = np.empty(size, np.float32), np.empty(size, np.uint8)
-    _native.latents_predict(prior, unit, mean, index, threads)
-    return mean, index
+    _native.latents_predict(prior, unit, mean, index, threads, isa or dispatch.isa())
 
 
 def choose(
@@ -78,6 +77,7 @@ def reconstruct(
     offsets: Floats,
     out: Floats | None = None,
     threads: int = 1,
+    isa: str | None = None,
 ) -> Floats:
     """Latents from symbols: ``symbol + mean - sign(symbol) * offset``.
 
@@ -86,10 +86,10 @@ def reconstruct(
     offsets
         (64, 2) float32: of each table, for magnitude 1 and for 2 and above.
     out
-        Where to write them; None: a new array.
+        Where to write them, possibly `mean`; None: a new array.
     """
     out = np.empty(symbols.shape, np.float32) if out is None else out
-    _native.latents_reconstruct(symbols, mean, index, offsets, out, threads)
+    _native.latents_reconstruct(symbols, mean, index, offsets, out, threads, isa or dispatch.isa())
     return out
 
 
@@ -98,11 +98,19 @@ def gather(
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Symbols and tables of those whose table is not below `skip`, in order."""
     coded, tables = np.empty(symbols.size + 1, np.int32), np.empty(symbols.size + 1, np.uint8)
-    count = _native.latents_gather(symbols.reshape(-1), index.reshape(-1), skip, coded, tables)
+    count = _native.latents_gather(symbols, index, skip, coded, tables)
     return coded[:count], tables[:count]
 
 
-def scatter(coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int) -> NDArray[np.int32]:
+def coded_tables(index: NDArray[np.uint8], skip: int) -> NDArray[np.uint8]:
+    """The tables of those that are not below `skip`, in order."""
+    tables = np.empty(index.size + 1, np.uint8)
+    return tables[: _native.latents_tables(index, skip, tables)]
+
+
+def scatter(
+    coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int, out: NDArray[np.int32] | None = None
+) -> NDArray[np.int32]:
     """The inverse of `gather`: symbols of the shape of `index`, zero where its table is below `skip`.
 
     Raises
@@ -110,8 +118,8 @@ def scatter(coded: NDArray[np.int32], index: NDArray[np.uint8], skip: int) -> ND
     ValueError
         If there are not as many symbols as places.
     """
-    symbols = np.empty(index.shape, np.int32)
-    used = _native.latents_scatter(coded, index.reshape(-1), skip, symbols.reshape(-1))
+    symbols = np.empty(index.shape, np.int32) if out is None else out
+    used = _native.latents_scatter(coded, index, skip, symbols)
     if used != coded.size:
         raise ValueError(f"{coded.size} symbols for {used} places")
     return symbols

@@ -86,8 +86,8 @@ def rewrite(data: bytes, random: np.random.Generator) -> bytes:
     z = random.integers(-wild, wild + 1, shape).astype(np.int32)
     level = int(random.integers(256))
     bounded = np.clip(z, -127, 127).astype(np.int16)
-    _, index = lossy.predict(weights, bounded, level, (rows, columns), 1)
-    symbols = random.integers(-wild - 1, wild + 1, index.shape).astype(np.int32)
+    symbols = random.integers(-wild - 1, wild + 1, (rows, columns, weights.preset["latent"])).astype(np.int32)
+    _, index = lossy.predict(weights, bounded, symbols, level, 1)
     symbols[index < weights.skip] = 0
     payload = lossy.encode_symbols(weights, z, symbols, index, level)
     chunk = Chunk(ChunkType.DATA, 0, payload, lossy.symbols_checksum(z, symbols))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from siglum.codecs.image import lossy
 from siglum.codecs.image.codec import ImageCodec
 from siglum.codecs.image.picture import Picture
 from siglum.codecs.image.weights import load_by_name
@@ -66,11 +67,19 @@ def shown(name: str, pixels: np.ndarray) -> np.ndarray:
 
 
 def prior_checksums() -> dict[str, int]:
-    """CRC32C of the table indices of fixed hyperlatents at some levels."""
+    """CRC32C of the table indices under fixed hyperlatents and symbols at some levels."""
     weights = load_by_name("small")
-    count = weights.preset["hyper"]
-    z = (np.arange(5 * 6 * count) * 2654435761 % 2**32 // 2**28 - 8).astype(np.int16).reshape(5, 6, count)
-    return {str(level): crc32c(weights.prior(z, level)[1].tobytes()) for level in PRIOR_LEVELS}
+
+    def numbers(low: int, bits: int, *shape: int) -> np.ndarray:
+        count = int(np.prod(shape))
+        return (np.arange(count) * 2654435761 % 2**32 // 2 ** (32 - bits) + low).reshape(shape)
+
+    z = numbers(-8, 4, 5, 6, weights.preset["hyper"]).astype(np.int16)
+    symbols = numbers(-4, 3, 19, 23, weights.preset["latent"]).astype(np.int32)
+    return {
+        str(level): crc32c(lossy.predict(weights, z, symbols, level, 1)[1].tobytes())
+        for level in PRIOR_LEVELS
+    }
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglum.codecs import models
-from siglum.codecs.image import lossy, prior, quantise, weights, windows
+from siglum.codecs.image import lossy, prior_export, quantise, weights, windows
 from siglum.codecs.image.constants import LAMBDA_HIGH, LAMBDA_LOW, LEVELS, SCALES
 from siglum.codecs.image.weights import ImageWeights
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FITTED_LEVELS = tuple(range(8, LEVELS, 31))  # levels that the offsets are fitted over
 # Candidates for the weight of an error against a bit.
-ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0)
+ERROR_FACTORS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 26.0, 34.0, 44.0)
 # Parts of the fitted offsets: a synthesis trained on plain rounding has learned some of them.
 OFFSET_PARTS = (0.5, 1.0)
 
@@ -35,7 +35,7 @@ def build(
     pictures
         (H, W, 3) uint8 arrays of the training set, a dozen or more, 512 x 512 or so.
     """
-    integers = prior.export(model.eval())
+    integers = prior_export.export(model.eval())
     none = np.zeros((SCALES, quantise.OFFSET_CLASSES), np.float32)
 
     def trial(factor: float, offsets: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from siglum.codecs.image import quantise, windows
 from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
+from siglum.codecs.image.prior import Walk, coding_order
 from siglum.entropy import rans
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.errors import ChecksumMismatch, MalformedHeader
@@ -58,11 +59,27 @@ def symbols_checksum(z: np.ndarray, symbols: np.ndarray) -> int:
     return crc32c(np.ascontiguousarray(symbols, "<i4").data.cast("B"), first)
 
 
+def walk(weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int) -> Walk:
+    """The way through the latents of a tile of so many rows and columns, given its hyperlatents."""
+    return Walk(weights.prior, z, level, weights.mean_unit(level), shape, threads)
+
+
 def predict(
-    weights: ImageWeights, z: np.ndarray, level: int, shape: tuple[int, int], threads: int
+    weights: ImageWeights, z: np.ndarray, symbols: np.ndarray, level: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means (float32, in steps) and table indices (uint8) of a tile's latents, both (rows, columns, latent)."""
-    return weights.prior.predict(z, level, weights.mean_unit(level), shape, threads)
+    """Means (float32, in steps) and table indices (uint8) as a decoder has them.
+
+    Parameters
+    ----------
+    z
+        (h, w, hyper) int16 hyperlatents.
+    symbols
+        (rows, columns, latent) int32; where a table is below the skip they count as zero.
+    """
+    way = walk(weights, z, level, (symbols.shape[0], symbols.shape[1]), threads)
+    for where in way:
+        way.settle(where, np.where(way.index[where] < weights.skip, 0, symbols[where]))
+    return way.mean, way.index
 
 
 def encode(
@@ -98,10 +115,14 @@ def choose_symbols(
     z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
         np.int16
     )
-    mean, index = predict(weights, z, level, y.shape[:2], threads)
-    weight = weights.error_weight(level)
-    symbols = quantise.optimised_rounding(y, mean, index, weight, weights.skip, threads)
-    return z, mean, index, symbols
+    way = walk(weights, z, level, (y.shape[0], y.shape[1]), threads)
+    bits, weight = quantise.magnitude_bits(), weights.error_weight(level)
+    for where in way:  # greedy: a symbol's cost for those that lean on it is not looked at
+        chosen = latents.choose(
+            y[where], way.mean[where], way.index[where], weight[where[2]], bits, weights.skip, threads
+        )
+        way.settle(where, chosen)
+    return z, way.mean, way.index, way.symbols
 
 
 def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) -> np.ndarray:
@@ -112,12 +133,13 @@ def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) ->
 def encode_symbols(
     weights: ImageWeights, z: np.ndarray, symbols: np.ndarray, index: np.ndarray, level: int
 ) -> bytes:
-    """One payload: a step of hyperlatents, then a step of the latents whose table is not below the skip."""
+    """One payload: a step of hyperlatents, then for each phase of each group its latents that are not skipped."""
     bank = gaussian_tables()
     encoder = rans.Encoder()
     encoder.push(z.astype(np.int32), bank, _hyper_tables(weights, level, *z.shape[:2]))
-    coded, tables = latents.gather(symbols, index, weights.skip)
-    encoder.push(coded, bank, tables)
+    for where in coding_order(*index.shape):
+        coded, tables = latents.gather(symbols[where], index[where], weights.skip)
+        encoder.push(coded, bank, tables)
     return encoder.finish()
 
 
@@ -137,15 +159,18 @@ def decode_tile(
     z = decoder.decode(bank, _hyper_tables(weights, level, rows, columns))
     if z.size and max(int(z.max()), -int(z.min())) > weights.hyper_bound:
         raise MalformedHeader("a hyperlatent is out of range: the file is damaged")
-    mean, index = predict(weights, z.astype(np.int16), level, shape, threads)
-    tables = index[index >= weights.skip]
-    symbols = latents.scatter(decoder.decode(bank, tables), index, weights.skip)
+    way = walk(weights, z.astype(np.int16), level, shape, threads)
+    symbols, mean, index = way.symbols, way.mean, way.index
+    for where in way:
+        tables = latents.coded_tables(index[where], weights.skip)
+        latents.scatter(decoder.decode(bank, tables), index[where], weights.skip, symbols[where])
+        way.settle(where)
     decoder.finish()
     if max(int(symbols.max()), -int(symbols.min())) > quantise.MAX_SYMBOL:
         raise MalformedHeader("a latent is out of range: the file is damaged")
     if symbols_checksum(z, symbols) != tile.symbols_crc:
         raise ChecksumMismatch("the decoded symbols do not have the checksum that the file gives")
-    return latents.reconstruct(symbols, mean, index, weights.offsets, threads=threads)
+    return latents.reconstruct(symbols, mean, index, weights.offsets, mean, threads)
 
 
 def decode_latents(

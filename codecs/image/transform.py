@@ -3,24 +3,34 @@
 Arrays are channels-last, (batch, height, width, channels). The transform works at 1/8 and 1/16 of the
 picture's resolution: a trainable 16x16 linear branch, started from the principal components of photographs,
 carries most of the signal, and depthwise blocks add what a linear transform cannot. The prior is a mean-scale
-hyperprior (Minnen, Balle, Toderici 2018); one model serves all rates by gains for each quality, after
-"variable-rate" codecs such as Cui et al. 2021 and DCVC-RT (Jia et al. 2025).
+hyperprior (Minnen, Balle, Toderici 2018) that the context steps of `siglum.codecs.image.context` sharpen; one
+model serves all rates by gains for each quality, after "variable-rate" codecs such as Cui et al. 2021 and
+DCVC-RT (Jia et al. 2025).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, LAMBDA_HIGH, LAMBDA_LOW, LEVELS, PATCH, SCALES
-
-SCALE_LOW, SCALE_HIGH = 0.11, 64.0  # of the Gaussian table bank
-LOG_SCALE_STEP = math.log(SCALE_HIGH / SCALE_LOW) / (SCALES - 1)
-ACTIVATION_LIMIT = 16.0  # saturation of the integer network's activations
+from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, LAMBDA_HIGH, LAMBDA_LOW, LEVELS, PATCH
+from siglum.codecs.image.context import Coded, ContextPrior, Rounding
+from siglum.codecs.image.layers import (
+    ACTIVATION_LIMIT,
+    Depthwise,
+    QualityGain,
+    activation,
+    depth_to_space,
+    fake_quantise,
+    gaussian_bits,
+    round_through,
+    space_to_depth,
+)
 
 
 @dataclass(frozen=True)
@@ -50,41 +60,6 @@ PRESETS = {
 }
 
 
-def space_to_depth(x: Tensor, factor: int) -> Tensor:
-    """(B, H, W, C) -> (B, H/factor, W/factor, C*factor**2), channels ordered (C, row, column)."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // factor, factor, w // factor, factor, c).permute(0, 1, 3, 5, 2, 4)
-    return x.reshape(b, h // factor, w // factor, c * factor * factor)
-
-
-def depth_to_space(x: Tensor, factor: int) -> Tensor:
-    """The inverse of `space_to_depth`."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, c // factor**2, factor, factor).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(b, h * factor, w * factor, c // factor**2)
-
-
-def activation(x: Tensor) -> Tensor:
-    """A swish of straight pieces, x * clamp(x + 1/2, 0, 1): no exponential in any kernel that runs it."""
-    return x * torch.clamp(x + 0.5, 0.0, 1.0)
-
-
-class Depthwise(nn.Module):
-    """3x3 depthwise convolution with zero padding, channels-last."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        weight = torch.zeros(channels, 1, 3, 3)
-        weight[:, 0, 1, 1] = 1.0
-        self.weight = nn.Parameter(weight + 0.1 * torch.randn_like(weight))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        y = F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, padding=1, groups=x.shape[-1])
-        return y.permute(0, 2, 3, 1)
-
-
 class Block(nn.Module):
     """Residual depthwise block, then a residual pointwise one: 6 C^2 + 9 C multiplications a position."""
 
@@ -103,22 +78,6 @@ class Block(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         x = x + self.leave(self.depthwise(activation(self.enter(x))))
         return x + self.narrow(activation(self.widen(x)))
-
-
-class QualityGain(nn.Module):
-    """A vector for each quality: learned at the anchors, interpolated linearly between them."""
-
-    def __init__(self, channels: int, start: Tensor | None = None) -> None:
-        super().__init__()
-        self.anchors = nn.Parameter(torch.zeros(ANCHORS, channels) if start is None else start.clone())
-
-    def forward(self, level: Tensor) -> Tensor:
-        """Levels (B,) float in [0, LEVELS] -> (B, 1, 1, C)."""
-        position = level / ANCHOR_STEP
-        low = position.floor().clamp(0, ANCHORS - 2).long()
-        part = (position - low)[:, None]
-        value = self.anchors[low] * (1 - part) + self.anchors[low + 1] * part
-        return value[:, None, None, :]
 
 
 def lambda_of(level: Tensor) -> Tensor:
@@ -198,13 +157,6 @@ class HyperAnalysis(nn.Module):
         return self.leave(x).float() + self.bias(level)
 
 
-def fake_quantise(weight: Tensor, channel_dim: int = 0) -> Tensor:
-    """Round a weight to 8 bits a channel; gradients pass as if it were not rounded."""
-    dims = [d for d in range(weight.ndim) if d != channel_dim]
-    step = weight.detach().abs().amax(dims, keepdim=True).clamp_min(1e-8) / 127.0
-    return weight + (torch.round(weight / step) * step - weight).detach()
-
-
 class HyperSynthesis(nn.Module):
     """Hyperlatents -> mean and log scale of every latent. The float twin of an integer network.
 
@@ -233,38 +185,21 @@ class HyperSynthesis(nn.Module):
         weight = fake_quantise(layer.weight) if self.quantised else layer.weight
         return F.linear(x, weight, layer.bias)
 
-    def _depthwise(self, layer: Depthwise, x: Tensor) -> Tensor:
-        weight = fake_quantise(layer.weight) if self.quantised else layer.weight
-        y = F.conv2d(x.permute(0, 3, 1, 2), weight, layer.bias, padding=1, groups=x.shape[-1])
-        return torch.clamp(y.permute(0, 2, 3, 1), -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """(B, h/4, w/4, hyper) integers -> (B, h, w, 2 hyper_width), what means and scales are predicted from."""
+        limit = ACTIVATION_LIMIT
+        x = torch.clamp(self._pointwise(self.enter, z) + self.enter_bias(level), 0.0, limit)
+        x = self.mix32.saturated(depth_to_space(x, 2), self.quantised)
+        x = torch.clamp(self._pointwise(self.middle, x) + self.middle_bias(level), 0.0, limit)
+        x = torch.clamp(self._pointwise(self.up, x), 0.0, limit)
+        x = self.mix16.saturated(depth_to_space(x, 2), self.quantised)
+        return torch.clamp(self._pointwise(self.wide, x) + self.wide_bias(level), 0.0, limit)
 
     def forward(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """(B, h/4, w/4, hyper) integers -> mean (natural units over the channel's deviation), log scale."""
-        limit = ACTIVATION_LIMIT
-        x = torch.clamp(self._pointwise(self.enter, z) + self.enter_bias(level), 0.0, limit)
-        x = self._depthwise(self.mix32, depth_to_space(x, 2))
-        x = torch.clamp(self._pointwise(self.middle, x) + self.middle_bias(level), 0.0, limit)
-        x = torch.clamp(self._pointwise(self.up, x), 0.0, limit)
-        x = self._depthwise(self.mix16, depth_to_space(x, 2))
-        x = torch.clamp(self._pointwise(self.wide, x) + self.wide_bias(level), 0.0, limit)
-        x = self._pointwise(self.leave, x).float() + self.leave_bias(level)
+        x = self._pointwise(self.leave, self.features(z, level)).float() + self.leave_bias(level)
         mean, log_scale = x.chunk(2, dim=-1)
         return mean, log_scale
-
-
-def gaussian_bits(value: Tensor, log_scale: Tensor) -> Tensor:
-    """Bits of a zero-mean Gaussian of the given log scale integrated over a unit interval around `value`."""
-    scale = torch.exp(torch.clamp(log_scale, math.log(SCALE_LOW), math.log(SCALE_HIGH)))
-    magnitude = value.abs()
-    factor = math.sqrt(0.5) / scale
-    upper = torch.erfc((magnitude - 0.5) * factor)
-    lower = torch.erfc((magnitude + 0.5) * factor)
-    return -torch.log2(torch.clamp(0.5 * (upper - lower), min=1e-7))
-
-
-def round_through(x: Tensor) -> Tensor:
-    """Round; gradients pass as if it were not rounded."""
-    return x + (torch.round(x) - x).detach()
 
 
 class ImageModel(nn.Module):
@@ -281,6 +216,7 @@ class ImageModel(nn.Module):
         start = steps[:, None].expand(ANCHORS, preset.latent)
         self.gain = QualityGain(preset.latent, start)  # log of 1 / step
         self.inverse_gain = QualityGain(preset.latent, -start)
+        self.context = ContextPrior(preset.latent, 2 * preset.hyper_width)
         self.hyper_scale = QualityGain(preset.hyper)  # log scale of the hyperlatents
         self.deviation: Tensor
         self.register_buffer("deviation", torch.ones(preset.latent))
@@ -315,6 +251,16 @@ class ImageModel(nn.Module):
     def unscaled(self, y: Tensor, level: Tensor) -> Tensor:
         """Latents in natural units again, with the learned reconstruction gain."""
         return y * torch.exp(self.inverse_gain(level))
+
+    def log_unit(self) -> Tensor:
+        """(anchors, latent): log of each channel's deviation in steps."""
+        return self.gain.anchors + torch.log(self.deviation)
+
+    def code(self, z: Tensor, y: Tensor, level: Tensor, rounding: Rounding) -> Iterator[Coded]:
+        """Code latents (B, h, w, latent), in steps, group after group; see `ContextPrior.code`."""
+        hyper = self.hyper_synthesis
+        features, unit = hyper.features(z, level), self.deviation * torch.exp(self.gain(level))
+        return self.context.code(features, hyper.leave, hyper.leave_bias(level), y, unit, level, rounding)
 
     def prior(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log scale of the latents, in units of their step."""

@@ -17,7 +17,6 @@ from siglum.codecs.image import prior as integer_prior
 from siglum.codecs.image.constants import (
     ANCHOR_STEP,
     ANCHORS,
-    HYPER_FACTOR,
     LAMBDA_HIGH,
     LAMBDA_LOW,
     LEVELS,
@@ -43,6 +42,7 @@ ENCODER_PARTS = (
     "hyper_analysis.",
     "hyper_synthesis.",
     "hyper_scale.",
+    "context.",
 )  # decoders run the integer prior
 MAX_SIZE = 4096  # of anything that a preset counts
 DEFAULT_SKIP = 3  # latents of a table below this (a scale under 0.15) are not coded
@@ -58,7 +58,7 @@ class Config(msgspec.Struct, frozen=True):
     skip
         Latents whose table index is below this are not coded.
     network
-        What the integer network of the prior needs besides its tensors.
+        What the integer networks of the prior need besides their tensors.
     """
 
     preset: dict[str, int]
@@ -94,14 +94,11 @@ class ImageWeights:
         self._check()
 
     def _check(self) -> None:
-        latent, hyper, network = self.preset.get("latent", 0), self.preset.get("hyper", 0), self.prior.network
+        latent, hyper = self.preset.get("latent", 0), self.preset.get("hyper", 0)
         gains = [self._tensors[f"{NETWORK}{name}.anchors"] for name in ("gain", "inverse_gain")]
         fits = (
-            network.in_channels == hyper
-            and network.out_channels == 2 * latent
-            and network.upsampling == HYPER_FACTOR
-            and network.input_bound >= self.hyper_bound
-            and self.prior.hyper_index.shape == (ANCHORS, hyper)
+            self.prior.hyper_channels == hyper
+            and self.prior.latent == latent
             and self.offsets.shape == (SCALES, OFFSET_CLASSES)
             and self._tensors[f"{NETWORK}deviation"].shape == (latent,)
             and all(gain.shape == (ANCHORS, latent) for gain in gains)
@@ -186,7 +183,7 @@ def collect(
     error_factor: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """All tensors of a model by name: networks in float16 where that costs nothing, integers as they are."""
-    config = Config(model.preset.to_dict(), skip, prior.network.metadata())
+    config = Config(model.preset.to_dict(), skip, prior.metadata())
     tensors: dict[str, np.ndarray] = {
         CONFIG: np.frombuffer(msgspec.json.encode(config), np.uint8).copy(),
         "offsets": offsets.astype(np.float32),

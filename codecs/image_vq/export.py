@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHORS
-from siglum.codecs.image.transform import ImageModel
 from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
@@ -61,7 +60,7 @@ def collect(
     Parameters
     ----------
     image_tensors
-        An image model's, with the synthesis that is to ship.
+        Those of a model with this transform and hyperprior, and the synthesis that is to ship.
     books
         Codebook of each class.
     order, conceal, worth
@@ -85,7 +84,7 @@ def collect(
 
 
 @torch.no_grad()
-def synthesis_tensors(model: ImageModel, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def synthesis_tensors(model: torch.nn.Module, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A synthesis' tensors by their names in a weights file, in the types of those there."""
     state = model.state_dict()
     names = [name for name in state if name.startswith(("synthesis.", "inverse_gain."))]

@@ -1,4 +1,4 @@
-"""What training learns from: latents of crops under an image model, and statistics of them."""
+"""What training learns from: latents of crops under a model's transform and prior, and statistics of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from siglum.codecs.image import windows
 from siglum.codecs.image.constants import LEVELS, PATCH
-from siglum.codecs.image.weights import ImageWeights
 from siglum.codecs.image_vq import blocks
 from siglum.codecs.image_vq.constants import SKIPPED
 from siglum.codecs.image_vq.learn import Vectors
+from siglum.codecs.image_vq.prior import HYPER_BOUND
+from siglum.codecs.image_vq.weights import VqWeights
 from siglum.datasets.images import CropSampler
 
 Floats = NDArray[np.float32]
@@ -43,29 +44,31 @@ class Latents:
     crops: NDArray[np.uint8]
 
 
-def latents(model: ImageWeights, sampler: CropSampler, count: int, seed: int) -> Latents:
+def latents(model: VqWeights, sampler: CropSampler, count: int, seed: int) -> Latents:
     """Latents of `count` crops."""
-    engine = model.engine("native")
+    engine = model.engine
     levels = np.random.default_rng(seed).integers(0, LEVELS, count)
     crops = sampler.batch(count)
     side, channels = sampler.size // PATCH, model.preset["latent"]
     y, mean = (np.empty((count, side, side, channels), np.float16) for _ in range(2))
     index = np.empty(y.shape, np.uint8)
-    bound = model.hyper_bound
     for i, (crop, level) in enumerate(zip(crops, map(int, levels), strict=True)):
         found = windows.analyse(engine, model.preset, crop, level, 1)
-        z = np.clip(np.rint(engine.hyper_analyse(found, level, 1)), -bound, bound).astype(np.int16)
+        z = np.clip(np.rint(engine.hyper_analyse(found, level, 1)), -HYPER_BOUND, HYPER_BOUND).astype(
+            np.int16
+        )
         y[i] = found
-        mean[i], index[i] = model.prior.predict(z, level, model.mean_unit(level), (side, side), 1)
+        expected, index[i] = model.prior(z, level, (side, side), 1)
+        mean[i] = expected * model.mean_unit(level)
     return Latents(y, mean, index, levels, crops)
 
 
-def sensitivity(model: ImageWeights, data: Latents, crops_a_level: int = 2) -> Floats:
+def sensitivity(model: VqWeights, data: Latents, crops_a_level: int = 2) -> Floats:
     """(latent,): squared error of the picture for one squared step of each channel, over the median of all.
 
     The latents' steps are what makes this nearly one number for all channels; see docs/image-vq.md.
     """
-    engine, random = model.engine("native"), np.random.default_rng(0)
+    engine, random = model.engine, np.random.default_rng(0)
     size = data.crops.shape[1]
     ratios = []
     for wanted in (30, 100, 170, 230):

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from siglum.codecs.image.transform import LOG_SCALE_STEP, SCALE_LOW
+from siglum.codecs.image.layers import LOG_SCALE_STEP, SCALE_LOW
 from siglum.codecs.image_vq import lattice
 from siglum.codecs.image_vq.blocks import kinds_of
 from siglum.codecs.image_vq.constants import (

@@ -1,6 +1,6 @@
-"""The recipe: from an image model to a model of this codec; every step that is done is kept and not done again.
+"""The recipe: codebooks and synthesis for a transform and hyperprior; what is done is kept and not done again.
 
-1. Latents of crops under the image model, whose transform and hyperprior stay as they are.
+1. Latents of crops under a model whose transform and hyperprior stay as they are.
 2. Codebooks, with their priors (`learn`).
 3. The synthesis on what the whole cascade decodes to, short files included (`finetune`).
 """
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHORS
-from siglum.codecs.image.weights import load_by_name
 from siglum.codecs.image_vq import export, finetune, gather, learn
 from siglum.codecs.image_vq.books import Book
-from siglum.codecs.image_vq.weights import make
+from siglum.codecs.image_vq.weights import CODEC, load_by_name, make
 from siglum.datasets.images import CropSampler, find_images, split
 
 
@@ -32,13 +31,13 @@ class Recipe:
     Attributes
     ----------
     start
-        The image model to begin with.
+        The model whose transform and hyperprior are taken over.
     crops, held_out
         Crops of 256 x 256 to learn from, and of the held-out pictures to report on.
     book_steps
         Steps of training the codebooks.
     minutes
-        Of training the synthesis; 0: it stays the image model's.
+        Of training the synthesis; 0: it stays as it is.
     worth
         Bits that one squared step of error is worth to the encoder, on average over channels.
     lift
@@ -47,7 +46,7 @@ class Recipe:
         Of everything.
     """
 
-    start: str = "small"
+    start: str = "vq-small"
     crops: int = 1500
     held_out: int = 96
     book_steps: int = 2500
@@ -79,7 +78,7 @@ class Run:
         out.mkdir(parents=True, exist_ok=True)
         self._log = log
         self.model = load_by_name(recipe.start)
-        self.tensors = models.load(models.named(recipe.start, "image"))
+        self.tensors = models.load(models.named(recipe.start, CODEC))
         train, held_out = split(find_images(data))
         self.train = gather.latents(
             self.model, CropSampler(train, seed=recipe.seed), recipe.crops, recipe.seed + 1
@@ -128,7 +127,7 @@ class Run:
             return {}
         weights = make(self._collect(books), bytes(8))
         data = finetune.decoded(weights, self.train, self.recipe.seed)
-        model = self.model.model
+        model = finetune.Decoder(self.tensors, self.model.preset)
         tuner = finetune.Finetuner(model, data, self.recipe.minutes, seed=self.recipe.seed)
         path = self.out / "last.pt"
         if path.exists():

@@ -8,12 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from siglum.codecs.kv import coding, exact, fine
+from siglum.codecs.kv import coding, exact, fine, fixed_blocks
 from siglum.codecs.kv.blocks import EXACT, FINE, TRANSFORM, Block, Part
 from siglum.codecs.kv.cache import KVCache, as_float
+from siglum.codecs.kv.device import is_on_device
+from siglum.codecs.kv.fixed_plan import AnyPlan, FixedPart
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
-from siglum.codecs.kv.plan import Plan
-from siglum.codecs.kv.rows import check_finite, floats_of, rows_of
+from siglum.codecs.kv.rows import check_finite, components_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class BlockCoder:
     """
 
     layout: Layout
-    plan: Plan | None
+    plan: AnyPlan | None
     sinks: int
     effort: int
     threads: int
@@ -75,15 +76,25 @@ class BlockCoder:
         rest = spans[len(fine_spans) :]  # sinks come first, and a window is all of what is coded
         if not rest:
             return made
-        first, stop = rest[0][0], rest[-1][1]
-        rows = floats_of(cache, layout, group, which, first - origin, stop - origin, origin)
         components = self.plan[group, which]
-        values = components.analyse(rows)
-        for a, b in rest:
+        parts = [Part(a, b - a, group, which) for a, b in rest]
+        if is_on_device(cache):
+            from siglum.codecs.kv import device_blocks
+
+            found = device_blocks.encode(components, cache, layout, origin, parts, self.effort)
+            if found is not None:
+                return made + found
+        if isinstance(components, FixedPart):
+            return made + fixed_blocks.encode(components, cache, layout, origin, parts, self.effort)
+        first, stop = rest[0][0], rest[-1][1]
+        kind = layout.kind(group)
+        analyser = components.analyser(kind.value_dim if which else kind.key_dim)
+        values = components_of(cache, layout, group, which, first - origin, stop - origin, origin, analyser)
+        coded = coding.encode(components, values, [b - a for a, b in rest], self.effort)
+        for (a, b), one in zip(rest, coded, strict=True):
             part = Part(a, b - a, group, which)
-            coded = coding.encode(components, values[a - first : b - first], self.effort)
             # Numbers far beyond all that was expected have no symbols.
-            made.append(self._fine(cache, origin, part) if coded is None else Block(part, TRANSFORM, *coded))
+            made.append(self._fine(cache, origin, part) if one is None else Block(part, TRANSFORM, *one))
         return made
 
     def _exact(self, cache: KVCache, origin: int, part: Part) -> Block:

@@ -9,9 +9,10 @@ from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.layout import BLOCK, KEYS, Layout
 from siglum.errors import MalformedHeader, Truncated, UnsupportedVersion
 
-EXACT, FINE, TRANSFORM = 0, 1, 2
+EXACT, FINE, TRANSFORM, FIXED = 0, 1, 2, 3
 HEAD_BYTES = 32  # no head is longer
-METHODS = {EXACT: "exact", FINE: "fine", TRANSFORM: "transform"}
+FIXED_HEAD = 9  # bytes, filled up with zeros: payloads of as many tokens are then of one size
+METHODS = {EXACT: "exact", FINE: "fine", TRANSFORM: "transform", FIXED: "fixed"}
 
 
 class Part(NamedTuple):
@@ -71,6 +72,8 @@ class Block:
         head.append(self.part.tokens)
         append_varint(head, 2 * self.part.group + self.part.which)
         head.append(self.method)
+        if self.method == FIXED:
+            head += bytes(FIXED_HEAD - len(head))
         return bytes(head) + self.body
 
 
@@ -100,7 +103,12 @@ def parse(payload: bytes, crc: int | None, layout: Layout) -> Block:
         )
     if method not in METHODS:
         raise UnsupportedVersion(f"a block is coded by method {method}, which is unknown; upgrade siglum")
-    return Block(Part(first, count, group, which), method, payload[source.offset :], crc)
+    begin = source.offset
+    if method == FIXED:
+        if begin > FIXED_HEAD or any(payload[begin:FIXED_HEAD]):
+            raise MalformedHeader("the head of a block is not filled up with zeros: the file is damaged")
+        begin = FIXED_HEAD
+    return Block(Part(first, count, group, which), method, payload[begin:], crc)
 
 
 def name_of(part: Part, layout: Layout) -> str:

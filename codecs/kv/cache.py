@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -57,7 +58,8 @@ class KVCache:
     dtype
         "float16", "bfloat16" (arrays of uint16, see `DTYPES`) or "float32".
     model
-        Name of the model that filled it, by which a calibration is chosen; may be empty.
+        Name of the model that filled it, by which a calibration is chosen; may be empty. Of a path the last part
+        is kept: files name no folders.
     position
         Position, as rotary embeddings count it, of token 0.
 
@@ -79,6 +81,8 @@ class KVCache:
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        if self.model.count("/") != 1 or self.model.startswith((".", "/", "~")):  # no owner/name of a hub
+            object.__setattr__(self, "model", re.split(r"[/\\]", self.model.rstrip("/\\"))[-1])
         check(self)
 
     @classmethod
@@ -117,7 +121,7 @@ class KVCache:
     def from_transformers(
         cls, cache: Any, config: Any = None, *, model: str = "", batch: int | None = None
     ) -> KVCache:
-        """A cache of transformers' (`DynamicCache`), copied to the CPU.
+        """A cache of transformers' (`DynamicCache`); what is on a GPU stays there.
 
         Parameters
         ----------
@@ -151,8 +155,8 @@ class KVCache:
             size = layer.keys.shape[0]
             if batch is None and size != 1:
                 raise UnsupportedInputError(f"the cache has {size} sequences: choose one by batch=")
-            kind, keys = numpy_of(layer.keys[batch or 0])
-            made.append((keys, numpy_of(layer.values[batch or 0])[1], rope))
+            kind, keys = array_of(layer.keys[batch or 0])
+            made.append((keys, array_of(layer.values[batch or 0])[1], rope))
         tokens = max([tokens, *(keys.shape[1] for keys, _, _ in made)])
         return cls(
             [Layer(keys, values, rope, tokens - keys.shape[1]) for keys, values, rope in made],
@@ -261,6 +265,16 @@ def from_float(part: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     return np.asarray(part, np.float32)
 
 
+def array_of(tensor: Any) -> tuple[str, Any]:
+    """Type and samples of a tensor: an array, or what stands for one if it is on a GPU."""
+    if not tensor.is_cuda:
+        return numpy_of(tensor)
+    from siglum.codecs.kv.device import DeviceArray
+
+    made = DeviceArray(tensor)
+    return made.kind, made
+
+
 def numpy_of(tensor: Any) -> tuple[str, NDArray[Any]]:
     import torch
 
@@ -273,6 +287,8 @@ def numpy_of(tensor: Any) -> tuple[str, NDArray[Any]]:
 def torch_of(part: NDArray[Any], dtype: str) -> Any:
     import torch
 
+    if hasattr(part, "tensor"):  # a DeviceArray
+        return part.tensor
     if dtype == "bfloat16":
         return torch.from_numpy(np.ascontiguousarray(part).view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(np.ascontiguousarray(part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, Header
@@ -14,7 +14,7 @@ from siglum.codecs.kv.decoding import Decoder
 from siglum.codecs.kv.encoding import Encoder
 from siglum.codecs.kv.layout import CODEC_ID, CODEC_VERSION
 from siglum.codecs.kv.settings import KVConfig
-from siglum.errors import UnsupportedInputError
+from siglum.errors import UnsupportedInputError, require_triton
 
 __all__ = ["KVCodec", "KVConfig", "compress", "decompress"]
 
@@ -103,7 +103,8 @@ def compress(cache: KVCache | Any, quality: float = 60.0, **settings: Any) -> by
     Parameters
     ----------
     cache
-        A `KVCache`, or transformers' `DynamicCache` (then ``config=model.config`` says how keys were turned).
+        A `KVCache`, or transformers' `DynamicCache` (then ``config=model.config`` says how keys were turned). One on a
+        GPU is transformed and rounded there.
     quality
         0 (smallest) to 100.
     **settings
@@ -130,6 +131,7 @@ def decompress(
     calibration: Any = None,
     threads: int | None = None,
     limits: container.Limits | None = None,
+    device: Any = None,
 ) -> KVCache:
     """The cache of a file, or a part of it; only the blocks that hold it are read.
 
@@ -148,6 +150,9 @@ def decompress(
         A `Calibration`, a path or a name, where the file's is not installed.
     threads
         None: as many as there are CPUs.
+    device
+        Where the cache is to be, as torch names it: "cuda" decodes there what needs no entropy decoder, and the
+        result is for `KVCache.to_transformers` or to be coded again. None: arrays on the CPU.
 
     Raises
     ------
@@ -156,5 +161,21 @@ def decompress(
     """
     if isinstance(data, (str, Path)):
         with Path(data).open("rb") as file:
-            return Decoder(file, calibration, partial, limits, threads).read(start, stop, layers)
-    return Decoder(io.BytesIO(data), calibration, partial, limits, threads).read(start, stop, layers)
+            return _decoder(file, calibration, partial, limits, threads, device).read(start, stop, layers)
+    return _decoder(io.BytesIO(data), calibration, partial, limits, threads, device).read(start, stop, layers)
+
+
+def _decoder(
+    file: BinaryIO,
+    calibration: Any,
+    partial: bool,
+    limits: container.Limits | None,
+    threads: int | None,
+    device: Any,
+) -> Decoder:
+    if device is None or str(device) == "cpu":
+        return Decoder(file, calibration, partial, limits, threads)
+    require_triton("decoding a cache on a GPU")
+    from siglum.codecs.kv.device_decoding import DeviceDecoder
+
+    return DeviceDecoder(file, calibration, partial, limits, threads, device=device)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import plan
+from siglum.codecs.kv import fixed_plan, plan
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
+from siglum.codecs.kv.files import forget, mappings_of
 from siglum.codecs.kv.layout import (
     BLOCK,
     CODEC_ID,
     CODEC_VERSION,
+    FIXED_KEY,
     LAYOUT_KEY,
     MODEL_KEY,
     Layout,
 )
-from siglum.codecs.kv.rows import floats_of
+from siglum.codecs.kv.sample import Sample
 from siglum.codecs.kv.settings import AUTO, KVConfig
 from siglum.errors import UnsupportedInputError
 from siglum.kernels import dispatch
@@ -79,6 +81,7 @@ class Encoder:
         self.calibration: str | None = None
         self._coder: BlockCoder | None = None
         self._first = 0  # number of the first pending token
+        self._mappings: list[mmap] = []  # files that pending tokens lie in
         self._threads = dispatch.threads(self.config.threads)
 
     @property
@@ -100,6 +103,7 @@ class Encoder:
             self._begin(cache)
         assert self.layout is not None
         self._pending = cache if self._pending is None else _joined(self._pending, cache)
+        self._mappings = mappings_of(self._pending)
         self._write_until(self._first + self._pending.tokens - self.config.window, last=False)
 
     def close(self) -> None:
@@ -134,35 +138,23 @@ class Encoder:
             extra[MODEL_KEY] = cache.model.encode()
         model = b"" if calibration is None else calibration.id
         self.calibration = model.hex() or None
+        made: fixed_plan.AnyPlan | None = None
+        tables = None
+        if not config.lossless:
+            sample = Sample(cache, layout, config.sinks)
+            if config.bits is None:
+                made = plain = plan.plan_of(layout, level, calibration, sample)
+            else:
+                level, plain = fixed_plan.plan_for(layout, config.bits, calibration, sample)
+                extra[FIXED_KEY] = size = fixed_plan.size_of(layout, config.bits)
+                made = fixed_plan.allot(plain, size)
+            tables = plan.pack(plain, layout, calibration is not None)
         quality = None if config.lossless else level
         header = Header(CODEC_ID, CODEC_VERSION, model, layout.shape, cache.dtype, quality, extra)
         self._writer = container.Writer(cast(BinaryIO, self._file), header, LIMITS)
-        made = None
-        if not config.lossless:
-            tokens = max(min(layer.tokens for layer in cache.layers) - config.sinks, 0)
-
-            def sample(group: int, which: int) -> NDArray[np.float32]:
-                return self._sample(cache, group, which)
-
-            made = plan.plan_of(layout, level, calibration, tokens, sample)
-            self._writer.add(ChunkType.TABLES, plan.pack(made, layout, calibration is not None))
-
+        if tables is not None:
+            self._writer.add(ChunkType.TABLES, tables)
         self._coder = BlockCoder(layout, made, config.sinks, config.effort, self._threads)
-
-    def _sample(self, cache: KVCache, group: int, which: int) -> NDArray[np.float32]:
-        """Tokens from all over the cache, as many as statistics need, their keys turned back."""
-        assert self.layout is not None
-        first = max(
-            cache.layers[self.layout.groups[group][0]].start, min(self.config.sinks, cache.tokens - 1)
-        )
-        pieces = max(1, plan.SAMPLE // BLOCK)
-        length = cache.tokens - first
-        if length <= plan.SAMPLE:
-            spans = [(first, cache.tokens)]
-        else:
-            starts = np.linspace(first, cache.tokens - BLOCK, pieces).astype(int)
-            spans = [(int(start), int(start) + BLOCK) for start in starts]
-        return np.concatenate([floats_of(cache, self.layout, group, which, a, b, 0) for a, b in spans])
 
     def _write_until(self, stop: int, *, last: bool) -> None:
         """Write the pending tokens before `stop`, as far as they fill blocks."""
@@ -178,6 +170,7 @@ class Encoder:
         assert self._coder is not None and self._writer is not None
         for block in self._coder.code(self._pending, self._first, end, finely=finely):
             self._writer.add(ChunkType.DATA, block.payload(), symbols_crc=block.crc)
+        forget(self._mappings)  # or all of a large file would stay in memory
         rest = end - self._first
         self._pending = (
             self._pending.slice(rest, self._pending.tokens) if rest < self._pending.tokens else None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,22 +103,69 @@ def write_cache(cache: KVCache, target: str | Path | BinaryIO) -> None:
         with Path(target).open("wb") as file:
             write_cache(cache, file)
         return
-    kind = {name: code for code, name in _TYPES.items()}[cache.dtype]
-    header: dict[str, Any] = {"__metadata__": metadata_of(cache)}
+    parts = [
+        (number, which, part)
+        for number, layer in enumerate(cache.layers)
+        for which, part in enumerate((layer.keys, layer.values))
+    ]
+    write_parts(cache, [part[:2] for part in parts], parts, target)
+
+
+def write_parts(
+    outline: KVCache,
+    order: Iterable[tuple[int, int]],
+    parts: Iterable[tuple[int, int, NDArray[Any]]],
+    target: BinaryIO,
+) -> None:
+    """Write a cache as `.safetensors` while its parts come.
+
+    Parameters
+    ----------
+    outline
+        Its shapes and all else but its numbers.
+    order
+        Layer and half (0 keys, 1 values) of each part.
+    parts
+        The same with their numbers.
+    """
+    kind = {name: code for code, name in _TYPES.items()}[outline.dtype]
+    header: dict[str, Any] = {"__metadata__": metadata_of(outline)}
     offset = 0
-    for number, layer in enumerate(cache.layers):
-        for name, part in (("keys", layer.keys), ("values", layer.values)):
-            end = offset + part.nbytes
-            header[f"layers.{number}.{name}"] = {
-                "dtype": kind, "shape": list(part.shape), "data_offsets": [offset, end],
-            }  # fmt: skip
-            offset = end
+    for number, which in order:
+        layer = outline.layers[number]
+        shape = (layer.values if which else layer.keys).shape
+        end = offset + math.prod(shape) * DTYPES[outline.dtype].itemsize
+        header[f"layers.{number}.{('keys', 'values')[which]}"] = {
+            "dtype": kind, "shape": list(shape), "data_offsets": [offset, end],
+        }  # fmt: skip
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     target.write(len(text).to_bytes(8, "little") + text)
+    for _, _, part in parts:
+        target.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
+
+
+def mappings_of(cache: KVCache) -> list[mmap.mmap]:
+    """The files, mapped to be read only, that arrays of a cache lie in."""
+    found: dict[int, mmap.mmap] = {}
     for layer in cache.layers:
         for part in layer[:2]:
-            target.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
+            array: Any = part
+            readable = False
+            while isinstance(array, np.ndarray):
+                readable = readable or (isinstance(array, np.memmap) and array.mode == "r")
+                array = array.base
+            if readable and isinstance(array, mmap.mmap):
+                found[id(array)] = array
+    return list(found.values())
+
+
+def forget(mappings: Iterable[mmap.mmap]) -> None:
+    """Let the pages of mapped files go, which are read again where they are used again."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for mapping in mappings:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def metadata_of(cache: KVCache) -> dict[str, str]:

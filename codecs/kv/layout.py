@@ -17,6 +17,7 @@ CODEC_ID = 64
 CODEC_VERSION = 0
 LAYOUT_KEY = 17
 MODEL_KEY = 18
+FIXED_KEY = 19
 BLOCK = 64  # tokens
 MAX_LAYERS = 4096
 MAX_EXTENT = 2**16  # heads or channels

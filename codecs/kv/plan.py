@@ -12,13 +12,13 @@ Numbers are the byte of a table, the varint of their size, and a frame of `siglu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.calibration import Calibration
-from siglum.codecs.kv.coding import WEAKEST, Components, Floats, product
+from siglum.codecs.kv.coding import WEAKEST, Analyser, Components, Floats
 from siglum.codecs.kv.fit import fit_transform
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
 from siglum.codecs.kv.packing import (
@@ -29,15 +29,16 @@ from siglum.codecs.kv.packing import (
     unpack_basis,
     unpack_numbers,
 )
+from siglum.codecs.kv.sample import Sample
 from siglum.codecs.kv.scales import MAX_UNITS, UNITS_A_TABLE, step_units, table_of, units_of, value_of
 from siglum.codecs.kv.transform import Transform
 from siglum.errors import MalformedHeader
+from siglum.kernels import dispatch
 
 AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
 REACH = 34  # tables below the weakest that is coded
 MOST_CHANGE = 64  # of a scale, in tables
-SAMPLE = 384  # tokens that they are taken from, at most
 LOCAL_FINENESS = -474  # of bases that travel with the cache: 0.05 of a step
 LOCAL_FLOOR = -160  # below the step, in units: components that would hardly ever be anything but zero
 MAX_WEIGHT = 300  # of a head, in whole tables
@@ -45,27 +46,22 @@ LOCAL_WEIGHT = -18  # in whole tables: qualities then mean about what they do wi
 RELATIVE = 0.5  # how far heads are brought to equal strength where nothing is known of what looks at them
 
 Plan = Mapping[tuple[int, int], Components]
-Rows = Callable[[int, int], Floats]
 
 
-def plan_of(layout: Layout, level: int, calibration: Calibration | None, tokens: int, rows: Rows) -> Plan:
-    """Decide what a cache is coded with.
-
-    Parameters
-    ----------
-    tokens
-        How many there are to look at.
-    rows
-        Gives a sample of them, (n, width), for a group and half.
-    """
-    plan = {}
+def plan_of(layout: Layout, level: int, calibration: Calibration | None, sample: Sample) -> Plan:
+    """Decide what the cache that `sample` is taken from is coded with."""
+    plan, tokens = {}, sample.tokens
     for group in range(len(layout.groups)):
         for which in (KEYS, VALUES):
             if calibration is None:
-                plan[group, which] = _estimated(layout, group, which, level, tokens, rows(group, which))
+                plan[group, which] = _estimated(
+                    layout, group, which, level, tokens, sample.rows(group, which)
+                )
             else:
                 plain = as_calibrated(calibration, group, which, level)
-                plan[group, which] = _corrected(plain, rows(group, which)) if tokens >= FEWEST else plain
+                plan[group, which] = (
+                    _corrected(plain, layout, group, which, sample) if tokens >= FEWEST else plain
+                )
     return plan
 
 
@@ -122,15 +118,20 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
     return plan
 
 
-def _corrected(part: Components, rows: Floats) -> Components:
+def _corrected(part: Components, layout: Layout, group: int, which: int, sample: Sample) -> Components:
     """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
     made, step = part.transform, step_units(part.level)
     reach = reach_of(part)
     if not reach:
         return part
-    values = product(
-        made.analysis[:, :reach] / np.float32(part.step), np.zeros(reach, np.float32), may_round=True
-    )((rows - made.mean)[None])[0]
+    kind = layout.kind(group)
+    dim = kind.value_dim if which else kind.key_dim
+    key = (dispatch.isa(), "reach", dim)
+    if key not in part.prepared:
+        part.prepared[key] = Analyser(
+            made, dim, part.step, np.arange(reach), np.zeros(reach, np.float32), may_round=True
+        )
+    values = sample.components(group, which, part.prepared[key])
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     shift, scale = np.zeros(made.rank, np.int32), part.scale.copy()
     centred = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)

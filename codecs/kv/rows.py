@@ -9,8 +9,20 @@ from numpy.typing import NDArray
 
 from siglum.codecs.kv.blocks import Part, name_of
 from siglum.codecs.kv.cache import KVCache, as_float
+from siglum.codecs.kv.coding import Analyser, turns_of
 from siglum.codecs.kv.layout import Layout
 from siglum.errors import UnsupportedInputError
+
+
+def parts_of(
+    cache: KVCache, layout: Layout, group: int, which: int, first: int, stop: int
+) -> list[NDArray[Any]]:
+    """Keys (0) or values (1) of each layer of a group, (heads, tokens, channels), as views."""
+    layers = [cache.layers[number] for number in layout.groups[group]]
+    return [
+        np.asarray((layer.values if which else layer.keys)[:, first - layer.start : stop - layer.start])
+        for layer in layers
+    ]
 
 
 def rows_of(cache: KVCache, layout: Layout, group: int, which: int, first: int, stop: int) -> NDArray[Any]:
@@ -18,12 +30,9 @@ def rows_of(cache: KVCache, layout: Layout, group: int, which: int, first: int, 
 
     Tokens are counted within `cache`.
     """
-    parts = []
-    for number in layout.groups[group]:
-        layer = cache.layers[number]
-        part = layer.values if which else layer.keys
-        parts.append(part[:, first - layer.start : stop - layer.start])
-    stacked = np.stack(parts)  # (layers, heads, tokens, channels)
+    stacked = np.stack(
+        parts_of(cache, layout, group, which, first, stop)
+    )  # (layers, heads, tokens, channels)
     return np.ascontiguousarray(stacked.transpose(2, 0, 1, 3)).reshape(stop - first, -1)
 
 
@@ -39,10 +48,8 @@ def floats_of(
     """
     parts = []
     rope = None if which else layout.kind(group).rope
-    for number in layout.groups[group]:
-        layer = cache.layers[number]
-        part = layer.values if which else layer.keys
-        values = as_float(part[:, first - layer.start : stop - layer.start], cache.dtype)
+    for part in parts_of(cache, layout, group, which, first, stop):
+        values = as_float(part, cache.dtype)
         if rope is not None:
             values = rope.turn(values, layout.position + origin + first, back=True)
         parts.append(values)
@@ -50,6 +57,34 @@ def floats_of(
     rows = np.ascontiguousarray(stacked.transpose(2, 0, 1, 3)).reshape(stop - first, -1)
     check_finite(rows, Part(origin + first, stop - first, group, which), layout)
     return rows
+
+
+def components_of(
+    cache: KVCache,
+    layout: Layout,
+    group: int,
+    which: int,
+    first: int,
+    stop: int,
+    origin: int,
+    analyser: Analyser,
+) -> NDArray[np.float32]:
+    """(tokens, count) components in steps; parameters are those of `floats_of`.
+
+    Raises
+    ------
+    UnsupportedInputError
+        If a number is not finite.
+    """
+    rope = None if which else layout.kind(group).rope
+    turns = turns_of(rope, layout.position + origin + first, stop - first)
+    made = analyser(parts_of(cache, layout, group, which, first, stop), cache.dtype, turns)
+    if made is None:
+        floats_of(cache, layout, group, which, first, stop, origin)  # which names the token
+        raise UnsupportedInputError(
+            "the cache has numbers that are too large; only lossless coding takes them"
+        )
+    return made
 
 
 def check_finite(values: NDArray[np.float32], part: Part, layout: Layout) -> None:

@@ -21,6 +21,8 @@ class KVConfig:
         0 (smallest) to 100.
     lossless
         Every bit as it was.
+    bits
+        A fixed rate in place of the quality: bits an element that every token takes, 0.1 to 8.
     calibration
         "auto": the installed one of the cache's model, else none. None: none; the transform is estimated from the
         cache and sent. Or a `Calibration`, the path of its file, or the name of an installed one.
@@ -38,6 +40,7 @@ class KVConfig:
 
     quality: float = 60.0
     lossless: bool = False
+    bits: float | None = None
     calibration: Any = AUTO
     sinks: int = 4
     window: int = 0
@@ -48,6 +51,10 @@ class KVConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= 100:
             raise UsageError(f"quality is 0 to 100, not {self.quality}")
+        if self.bits is not None and not 0.1 <= self.bits <= 8:
+            raise UsageError(f"bits are 0.1 to 8 an element, not {self.bits}")
+        if self.bits is not None and self.lossless:
+            raise UsageError("lossless coding has no fixed rate: leave out bits")
         if not 0 <= self.sinks <= 64:
             raise UsageError(f"sinks are 0 to 64 tokens, not {self.sinks}")
         if self.window < 0:

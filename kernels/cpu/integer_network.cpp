@@ -2,18 +2,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
 #include "isa.hpp"
-#include "parallel.hpp"
 
 namespace siglum::integer_network {
 namespace {
 
 constexpr std::size_t max_elements = std::size_t{1}
                                      << 40;       // of one layer's activations; far above any memory
-constexpr std::size_t macs_per_thread = 1 << 21;  // below this, waking a thread costs more than it saves
+constexpr std::size_t run_elements = 1 << 16;  // of the activations of a run of positions: they stay in the cache
+constexpr std::size_t macs_per_thread = 1 << 24;  // below this, waking a thread costs more than it saves
 
 // Channels between two positions in a buffer: whole vectors of every variant. What lies in the padding meets
 // weights of zero only.
@@ -32,6 +33,18 @@ void copy_channels(const std::int16_t* in, std::size_t in_stride, std::int16_t* 
                    std::size_t channels, std::size_t positions) {
   for (std::size_t p = 0; p < positions; ++p) {
     std::memcpy(out + p * out_stride, in + p * in_stride, channels * sizeof(std::int16_t));
+    std::fill(out + p * out_stride + channels, out + (p + 1) * out_stride, std::int16_t{0});
+  }
+}
+
+void copy_out(const std::int16_t* in, std::size_t stride, std::int16_t* out, std::size_t channels,
+              std::size_t positions) {
+  if (stride == channels) {
+    std::memcpy(out, in, positions * channels * sizeof(std::int16_t));
+    return;
+  }
+  for (std::size_t p = 0; p < positions; ++p) {
+    std::memcpy(out + p * channels, in + p * stride, channels * sizeof(std::int16_t));
   }
 }
 
@@ -45,6 +58,7 @@ void pixel_shuffle(const std::int16_t* in, Size size, std::int16_t* out, std::si
         const std::size_t row = 2 * y + part / 2, column = 2 * x + part % 2;
         std::int16_t* to = out + (row * 2 * size.width + column) * out_stride;
         for (std::size_t c = 0; c < size.channels / 4; ++c) to[c] = from[4 * c + part];
+        std::fill(to + size.channels / 4, to + out_stride, std::int16_t{0});
       }
     }
   }
@@ -120,17 +134,31 @@ Size Network::output_size(Size size) const {
   return size;
 }
 
+// Activations between two layers. Not cleared: whoever fills them also fills what is read of their padding.
+class Network::Buffers {
+ public:
+  explicit Buffers(std::size_t elements) : one_(new std::int16_t[elements]), other_(new std::int16_t[elements]) {}
+
+  // The buffer that `used` is not in.
+  std::int16_t* besides(const std::int16_t* used) { return used == one_.get() ? other_.get() : one_.get(); }
+
+ private:
+  std::unique_ptr<std::int16_t[]> one_, other_;
+};
+
 void Network::run(const std::int16_t* in, std::size_t images, Size input, const std::int32_t* biases,
                   std::int16_t* out, std::size_t threads) const {
   const Size output = output_size(input);
   const std::size_t in_elements = input.height * input.width * input.channels;
   const std::size_t out_elements = output.height * output.width * output.channels;
 
-  std::size_t largest = input.height * input.width * stride_of(input.channels);
-  std::size_t macs = 0;
+  std::size_t widest = stride_of(input.channels), largest = input.height * input.width * widest, macs = 0;
+  bool local = true;
+  std::vector<Requantisation> requantisations;
   std::vector<std::vector<std::int32_t>> padded;
   Size size = input;
   for (const Layer& layer : layers_) {
+    local = local && layer.kind == Kind::pointwise;
     if (layer.kind == Kind::pixel_shuffle) {
       size = {size.height * 2, size.width * 2, size.channels / 4};
       padded.emplace_back();
@@ -141,54 +169,98 @@ void Network::run(const std::int16_t* in, std::size_t images, Size input, const 
       std::copy(biases, biases + layer.out_channels, padded.back().begin());
       biases += layer.out_channels;
     }
+    requantisations.push_back({padded.back().data(), layer.multiplier.data(), layer.shift, layer.low, layer.high});
+    widest = std::max(widest, stride_of(size.channels));
     largest = std::max(largest, size.height * size.width * stride_of(size.channels));
   }
 
-  std::vector<std::int16_t> buffer(largest), other(largest);
   Team team(std::max<std::size_t>(1, std::min({threads, input.height, 1 + macs / macs_per_thread})));
-
-  for (std::size_t image = 0; image < images; ++image, in += in_elements, out += out_elements) {
-    size = input;
-    const std::int16_t* from = in;
-    if (stride_of(size.channels) != size.channels) {
-      copy_channels(in, size.channels, other.data(), stride_of(size.channels), size.channels,
-                    size.height * size.width);
-      from = other.data();
-    }
-    std::int16_t* to = buffer.data();
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const Layer& layer = layers_[index];
-      const Requantisation requantisation = {padded[index].data(), layer.multiplier.data(), layer.shift,
-                                             layer.low, layer.high};
-      const std::size_t stride = stride_of(size.channels);
-      team.rows(size.height, [&](std::size_t begin, std::size_t end) {
-        switch (layer.kind) {
-          case Kind::pointwise: {
-            const std::size_t out_stride = stride_of(layer.out_channels);
-            kernels_->pointwise(from + begin * size.width * stride, stride, (layer.in_channels + 1) / 2,
-                                layer.weight.data(), layer.blocks, requantisation,
-                                to + begin * size.width * out_stride, out_stride, (end - begin) * size.width);
-            break;
-          }
-          case Kind::depthwise:
-            kernels_->depthwise(from, stride, size.height, size.width, layer.weight.data(), layer.blocks,
-                                requantisation, to, begin, end);
-            break;
-          case Kind::pixel_shuffle:
-            pixel_shuffle(from, size, to, begin, end);
-        }
-      });
-      if (layer.kind == Kind::pixel_shuffle) {
-        size = {size.height * 2, size.width * 2, size.channels / 4};
-      } else {
-        size.channels = layer.out_channels;
+  if (local) {  // run after run of positions through all layers, so that they stay in the cache
+    const std::size_t run = 1 + run_elements / widest;
+    team.rows(images * input.height * input.width, [&](std::size_t begin, std::size_t end) {
+      Buffers buffers(run * widest);
+      for (; begin < end; begin += run) {
+        const std::size_t count = std::min(run, end - begin);
+        run_positions(in + begin * input.channels, count, requantisations, buffers, out + begin * output.channels);
       }
-      from = to;
-      to = to == buffer.data() ? other.data() : buffer.data();
-    }
-    copy_channels(from, stride_of(size.channels), out, size.channels, size.channels,
-                  size.height * size.width);
+    });
+    return;
   }
+  Buffers buffers(largest);
+  for (std::size_t image = 0; image < images; ++image, in += in_elements, out += out_elements) {
+    run_image(in, input, requantisations, buffers, out, team);
+  }
+}
+
+// Kernels write whole blocks: straight to the result only where a position has nothing besides.
+bool Network::writes_nothing_else(const Layer& layer) const {
+  return layer.kind != Kind::pixel_shuffle && layer.blocks * kernels_->width == layer.out_channels &&
+         stride_of(layer.out_channels) == layer.out_channels;
+}
+
+void Network::run_positions(const std::int16_t* in, std::size_t count,
+                            const std::vector<Requantisation>& requantisations, Buffers& buffers,
+                            std::int16_t* out) const {
+  std::size_t channels = layers_.front().in_channels, stride = stride_of(channels);
+  const std::int16_t* from = in;
+  if (stride != channels) {
+    std::int16_t* const copy = buffers.besides(nullptr);
+    copy_channels(in, channels, copy, stride, channels, count);
+    from = copy;
+  }
+  for (std::size_t index = 0; index < layers_.size(); ++index) {
+    const Layer& layer = layers_[index];
+    const std::size_t out_stride = stride_of(layer.out_channels);
+    std::int16_t* const to =
+        index + 1 == layers_.size() && writes_nothing_else(layer) ? out : buffers.besides(from);
+    kernels_->pointwise(from, stride, (layer.in_channels + 1) / 2, layer.weight.data(), layer.blocks,
+                        requantisations[index], to, out_stride, count);
+    from = to;
+    stride = out_stride;
+    channels = layer.out_channels;
+  }
+  if (from != out) copy_out(from, stride, out, channels, count);
+}
+
+void Network::run_image(const std::int16_t* in, Size size, const std::vector<Requantisation>& requantisations,
+                        Buffers& buffers, std::int16_t* out, Team& team) const {
+  const std::int16_t* from = in;
+  if (stride_of(size.channels) != size.channels) {
+    std::int16_t* const copy = buffers.besides(nullptr);
+    copy_channels(in, size.channels, copy, stride_of(size.channels), size.channels, size.height * size.width);
+    from = copy;
+  }
+  for (std::size_t index = 0; index < layers_.size(); ++index) {
+    const Layer& layer = layers_[index];
+    const Requantisation& requantisation = requantisations[index];
+    const std::size_t stride = stride_of(size.channels);
+    std::int16_t* const to =
+        index + 1 == layers_.size() && writes_nothing_else(layer) ? out : buffers.besides(from);
+    team.rows(size.height, [&](std::size_t begin, std::size_t end) {
+      switch (layer.kind) {
+        case Kind::pointwise: {
+          const std::size_t out_stride = stride_of(layer.out_channels);
+          kernels_->pointwise(from + begin * size.width * stride, stride, (layer.in_channels + 1) / 2,
+                              layer.weight.data(), layer.blocks, requantisation,
+                              to + begin * size.width * out_stride, out_stride, (end - begin) * size.width);
+          break;
+        }
+        case Kind::depthwise:
+          kernels_->depthwise(from, stride, size.height, size.width, layer.weight.data(), layer.blocks,
+                              requantisation, to, begin, end);
+          break;
+        case Kind::pixel_shuffle:
+          pixel_shuffle(from, size, to, begin, end);
+      }
+    });
+    if (layer.kind == Kind::pixel_shuffle) {
+      size = {size.height * 2, size.width * 2, size.channels / 4};
+    } else {
+      size.channels = layer.out_channels;
+    }
+    from = to;
+  }
+  if (from != out) copy_out(from, stride_of(size.channels), out, size.channels, size.height * size.width);
 }
 
 }  // namespace siglum::integer_network

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "integer_network_kernels.hpp"
+#include "parallel.hpp"
 
 namespace siglum::integer_network {
 
@@ -52,7 +53,15 @@ class Network {
     std::int32_t low, high;
   };
 
+  class Buffers;
+
   void add(Layer layer, const std::int32_t* multiplier);
+  bool writes_nothing_else(const Layer& layer) const;
+  // A network of pointwise layers only, over some positions.
+  void run_positions(const std::int16_t* in, std::size_t count, const std::vector<Requantisation>& requantisations,
+                     Buffers& buffers, std::int16_t* out) const;
+  void run_image(const std::int16_t* in, Size size, const std::vector<Requantisation>& requantisations,
+                 Buffers& buffers, std::int16_t* out, Team& team) const;
 
   const Kernels* kernels_;
   std::vector<Layer> layers_;

@@ -10,7 +10,7 @@
 
 namespace siglum {
 
-bool cpu_has_avx2();    // with FMA and BMI2
+bool cpu_has_avx2();    // with FMA, BMI2 and F16C
 bool cpu_has_avx512();  // F, BW, VL, DQ and VNNI, besides AVX2
 bool cpu_has_neon();
 bool cpu_has(const char* isa);  // "scalar", "neon", "avx2" or "avx512"

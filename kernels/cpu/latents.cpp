@@ -8,35 +8,14 @@
 namespace siglum::latents {
 namespace {
 
-constexpr std::size_t elements_per_thread = 1 << 17;  // below this, waking a thread costs more than it saves
 constexpr int tables = 64;
-
-// Calls function(y, x) for all positions.
-template <class Function>
-void over(std::size_t rows, std::size_t columns, std::size_t channels, std::size_t threads, const Function& function) {
-  const std::size_t worth = 1 + rows * columns * channels / elements_per_thread;
-  Team team(std::max<std::size_t>(1, std::min({threads, rows, worth})));
-  team.rows(rows, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t y = begin; y < end; ++y) {
-      for (std::size_t x = 0; x < columns; ++x) function(y, x);
-    }
-  });
-}
 
 }  // namespace
 
 void predict(const Grid<const std::int16_t>& prior, const float* unit, const Grid<float>& mean,
-             const Grid<std::uint8_t>& index, std::size_t threads) {
-  const std::size_t channels = mean.channels;
-  over(mean.rows, mean.columns, channels, threads, [&](std::size_t y, std::size_t x) {
-    const std::int16_t* const from = prior.at(y, x);
-    float* const means = mean.at(y, x);
-    std::uint8_t* const indices = index.at(y, x);
-    for (std::size_t c = 0; c < channels; ++c) means[c] = static_cast<float>(from[c]) * unit[c];
-    for (std::size_t c = 0; c < channels; ++c) {
-      const int table = (from[channels + c] + 128) >> 8;
-      indices[c] = static_cast<std::uint8_t>(table < 0 ? 0 : table >= tables ? tables - 1 : table);
-    }
+             const Grid<std::uint8_t>& index, std::size_t threads, const Rows& row_functions) {
+  over(mean.rows, mean.columns, mean.channels, threads, [&](std::size_t y, std::size_t x) {
+    row_functions.predict(prior.at(y, x), unit, mean.at(y, x), index.at(y, x), mean.channels);
   });
 }
 
@@ -68,7 +47,7 @@ void choose(const Grid<const float>& latent, const Grid<const float>& mean, cons
 
 void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float>& mean,
                  const Grid<const std::uint8_t>& index, const float* offsets, const Grid<float>& out,
-                 std::size_t threads) {
+                 std::size_t threads, const Rows& row_functions) {
   // By sign and magnitude: -2, -1, 0, 1, 2 and beyond.
   float moves[tables][2 * offset_classes + 1];
   for (int table = 0; table < tables; ++table) {
@@ -79,36 +58,57 @@ void reconstruct(const Grid<const std::int32_t>& symbols, const Grid<const float
       moves[table][offset_classes - k] = -offset;
     }
   }
+  const bool moved = std::any_of(offsets, offsets + tables * offset_classes, [](float by) { return by != 0.0f; });
   over(out.rows, out.columns, out.channels, threads, [&](std::size_t y, std::size_t x) {
-    const std::int32_t* const values = symbols.at(y, x);
-    const float* const means = mean.at(y, x);
-    const std::uint8_t* const indices = index.at(y, x);
-    float* const to = out.at(y, x);
-    for (std::size_t c = 0; c < out.channels; ++c) {
-      const std::int32_t place = std::min(std::max(values[c], -offset_classes), offset_classes) + offset_classes;
-      to[c] = static_cast<float>(values[c]) + means[c] - moves[indices[c] & (tables - 1)][place];
-    }
+    if (!moved) return row_functions.add(symbols.at(y, x), mean.at(y, x), out.at(y, x), out.channels);
+    row_functions.reconstruct(symbols.at(y, x), mean.at(y, x), index.at(y, x), moves[0], out.at(y, x), out.channels);
   });
 }
 
-std::size_t gather(const std::int32_t* symbols, const std::uint8_t* index, std::size_t count, int skip,
+std::size_t gather(const Grid<const std::int32_t>& symbols, const Grid<const std::uint8_t>& index, int skip,
                    std::int32_t* coded, std::uint8_t* coded_index) {
   std::size_t used = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    coded[used] = symbols[i];
-    coded_index[used] = index[i];
-    used += index[i] >= skip;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::int32_t* const values = symbols.at(y, x);
+      const std::uint8_t* const indices = index.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        coded[used] = values[c];
+        coded_index[used] = indices[c];
+        used += indices[c] >= skip;
+      }
+    }
   }
   return used;
 }
 
-std::size_t scatter(const std::int32_t* coded, std::size_t available, const std::uint8_t* index, std::size_t count,
-                    int skip, std::int32_t* symbols) {
+std::size_t coded_tables(const Grid<const std::uint8_t>& index, int skip, std::uint8_t* coded_index) {
   std::size_t used = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const bool is_coded = index[i] >= skip;
-    symbols[i] = is_coded && used < available ? coded[used] : 0;
-    used += is_coded;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::uint8_t* const indices = index.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        coded_index[used] = indices[c];
+        used += indices[c] >= skip;
+      }
+    }
+  }
+  return used;
+}
+
+std::size_t scatter(const std::int32_t* coded, std::size_t available, const Grid<const std::uint8_t>& index, int skip,
+                    const Grid<std::int32_t>& symbols) {
+  std::size_t used = 0;
+  for (std::size_t y = 0; y < index.rows; ++y) {
+    for (std::size_t x = 0; x < index.columns; ++x) {
+      const std::uint8_t* const indices = index.at(y, x);
+      std::int32_t* const to = symbols.at(y, x);
+      for (std::size_t c = 0; c < index.channels; ++c) {
+        const bool is_coded = indices[c] >= skip;
+        to[c] = is_coded && used < available ? coded[used] : 0;
+        used += is_coded;
+      }
+    }
   }
   return used;
 }

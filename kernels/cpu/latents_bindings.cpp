@@ -1,42 +1,12 @@
 // Python's side of the latents' arithmetic: checks types and shapes, releases the GIL, copies nothing.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "latents_arrays.hpp"
 
-#include <stdexcept>
-
-#include "latents.hpp"
-
-namespace nb = nanobind;
 using namespace siglum::latents;
 
 namespace {
 
-template <class T, int D>
-using Array = nb::ndarray<T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Latents = nb::ndarray<T, nb::ndim<3>, nb::device::cpu>;
-
-template <class T>
-Grid<T> grid_of(const Latents<T>& array) {
-  if (array.shape(2) > 1 && array.stride(2) != 1) throw std::invalid_argument("the channels must be contiguous");
-  return {array.data(), array.shape(0), array.shape(1), array.shape(2), array.stride(0), array.stride(1)};
-}
-
-void require(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-template <class A, class B>
-bool same(const Grid<A>& a, const Grid<B>& b) {
-  return a.rows == b.rows && a.columns == b.columns && a.channels == b.channels;
-}
-
-void check_threads(std::size_t threads) {
-  require(threads >= 1 && threads <= 1024, "the number of threads must be 1 to 1024");
-}
-
 void predict_arrays(Latents<const std::int16_t> prior, Array<const float, 1> unit, Latents<float> mean,
-                    Latents<std::uint8_t> index, std::size_t threads) {
+                    Latents<std::uint8_t> index, std::size_t threads, const std::string& isa) {
   const auto from = grid_of(prior);
   const auto means = grid_of(mean);
   const auto indices = grid_of(index);
@@ -44,8 +14,9 @@ void predict_arrays(Latents<const std::int16_t> prior, Array<const float, 1> uni
               from.rows >= means.rows && from.columns >= means.columns,
           "the arrays do not fit each other");
   check_threads(threads);
+  const Rows& row_functions = require_rows(isa);
   nb::gil_scoped_release released;
-  predict(from, unit.data(), means, indices, threads);
+  predict(from, unit.data(), means, indices, threads, row_functions);
 }
 
 void choose_arrays(Latents<const float> latent, Latents<const float> mean, Latents<const std::uint8_t> index,
@@ -65,7 +36,7 @@ void choose_arrays(Latents<const float> latent, Latents<const float> mean, Laten
 
 void reconstruct_arrays(Latents<const std::int32_t> symbols, Latents<const float> mean,
                         Latents<const std::uint8_t> index, Array<const float, 2> offsets, Latents<float> out,
-                        std::size_t threads) {
+                        std::size_t threads, const std::string& isa) {
   const auto values = grid_of(symbols);
   const auto means = grid_of(mean);
   const auto indices = grid_of(index);
@@ -74,24 +45,37 @@ void reconstruct_arrays(Latents<const std::int32_t> symbols, Latents<const float
               offsets.shape(1) == offset_classes,
           "the arrays do not fit each other");
   check_threads(threads);
+  const Rows& row_functions = require_rows(isa);
   nb::gil_scoped_release released;
-  reconstruct(values, means, indices, offsets.data(), to, threads);
+  reconstruct(values, means, indices, offsets.data(), to, threads, row_functions);
 }
 
-std::size_t gather_arrays(Array<const std::int32_t, 1> symbols, Array<const std::uint8_t, 1> index, int skip,
+std::size_t gather_arrays(Latents<const std::int32_t> symbols, Latents<const std::uint8_t> index, int skip,
                           Array<std::int32_t, 1> coded, Array<std::uint8_t, 1> coded_index) {
-  const std::size_t count = symbols.shape(0);
-  require(index.shape(0) == count && coded.shape(0) > count && coded_index.shape(0) > count,
+  const auto from = grid_of(symbols);
+  const auto indices = grid_of(index);
+  const std::size_t count = from.rows * from.columns * from.channels;
+  require(same(from, indices) && coded.shape(0) > count && coded_index.shape(0) > count,
           "the arrays do not fit each other");  // one more: the loop writes before it knows
   nb::gil_scoped_release released;
-  return gather(symbols.data(), index.data(), count, skip, coded.data(), coded_index.data());
+  return gather(from, indices, skip, coded.data(), coded_index.data());
 }
 
-std::size_t scatter_arrays(Array<const std::int32_t, 1> coded, Array<const std::uint8_t, 1> index, int skip,
-                           Array<std::int32_t, 1> symbols) {
-  require(index.shape(0) == symbols.shape(0), "the arrays do not fit each other");
+std::size_t tables_array(Latents<const std::uint8_t> index, int skip, Array<std::uint8_t, 1> coded_index) {
+  const auto indices = grid_of(index);
+  require(coded_index.shape(0) > indices.rows * indices.columns * indices.channels,
+          "the arrays do not fit each other");
   nb::gil_scoped_release released;
-  return scatter(coded.data(), coded.shape(0), index.data(), index.shape(0), skip, symbols.data());
+  return coded_tables(indices, skip, coded_index.data());
+}
+
+std::size_t scatter_arrays(Array<const std::int32_t, 1> coded, Latents<const std::uint8_t> index, int skip,
+                           Latents<std::int32_t> symbols) {
+  const auto indices = grid_of(index);
+  const auto to = grid_of(symbols);
+  require(same(indices, to), "the arrays do not fit each other");
+  nb::gil_scoped_release released;
+  return scatter(coded.data(), coded.shape(0), indices, skip, to);
 }
 
 }  // namespace
@@ -99,14 +83,16 @@ std::size_t scatter_arrays(Array<const std::int32_t, 1> coded, Array<const std::
 void register_latents(nb::module_& m) {
   // noconvert: an array of another type or layout is an error, not a hidden copy.
   m.def("latents_predict", &predict_arrays, nb::arg("prior").noconvert(), nb::arg("unit").noconvert(),
-        nb::arg("mean").noconvert(), nb::arg("index").noconvert(), nb::arg("threads"));
+        nb::arg("mean").noconvert(), nb::arg("index").noconvert(), nb::arg("threads"), nb::arg("isa"));
   m.def("latents_choose", &choose_arrays, nb::arg("latent").noconvert(), nb::arg("mean").noconvert(),
         nb::arg("index").noconvert(), nb::arg("weight").noconvert(), nb::arg("bits").noconvert(), nb::arg("skip"),
         nb::arg("symbols").noconvert(), nb::arg("threads"));
   m.def("latents_reconstruct", &reconstruct_arrays, nb::arg("symbols").noconvert(), nb::arg("mean").noconvert(),
-        nb::arg("index").noconvert(), nb::arg("offsets").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
+        nb::arg("index").noconvert(), nb::arg("offsets").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"), nb::arg("isa"));
   m.def("latents_gather", &gather_arrays, nb::arg("symbols").noconvert(), nb::arg("index").noconvert(),
         nb::arg("skip"), nb::arg("coded").noconvert(), nb::arg("coded_index").noconvert());
+  m.def("latents_tables", &tables_array, nb::arg("index").noconvert(), nb::arg("skip"),
+        nb::arg("coded_index").noconvert());
   m.def("latents_scatter", &scatter_arrays, nb::arg("coded").noconvert(), nb::arg("index").noconvert(),
         nb::arg("skip"), nb::arg("symbols").noconvert());
 }

@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from siglum.errors import UsageError
-from siglum.kernels.gpu import nearest_kernels
+from siglum.kernels.gpu import kv_kernels, nearest_kernels
 from siglum.kernels.gpu import rans_kernels as kernels
 
 CAPABILITIES = (80, 90)
@@ -39,6 +39,12 @@ _NEAREST_TYPES = {
     "scores": "*fp32", "out": "*i32", "ends": "*i32", "codes": "*i32", "left": "*fp32", "order": "*i64",
     "starts": "*i64", "sums": "*fp32", "count": "i32", "total": "i32", "dimension": "i32", "stride": "i32",
     "stages": "i32",
+}  # fmt: skip
+_KV_TYPES = {
+    **dict.fromkeys(("cos", "sin", "first_mean", "second_mean", "first_matrix", "second_matrix", "bias"), "*fp32"),
+    **dict.fromkeys(("first_bias", "second_bias"), "*fp32"),
+    **dict.fromkeys(("tokens", "pairs", "angles", "count", "stride"), "i32"),
+    "first_place": "*i64", "second_place": "*i64", "turns": "*i32",
 }  # fmt: skip
 
 
@@ -125,6 +131,42 @@ def compile_nearest(capability: int) -> Iterator[Compiled]:
         yield _compile(name, kernel, _NEAREST_TYPES, flags, nearest_kernels.WARPS, capability, fused=True)
 
 
+def compile_kv(capability: int) -> Iterator[Compiled]:
+    """Compile every kernel of key-value caches, for every type of samples.
+
+    Parameters
+    ----------
+    capability : int
+        80 for sm_80.
+
+    Raises
+    ------
+    UsageError
+        As `compile_all`.
+    """
+    warps = kv_kernels.WARPS
+    for samples in ("fp16", "bf16", "fp32"):
+        types = {**_KV_TYPES, "samples": "*" + samples}
+        for out, quantise in (("*i16", True), ("*fp32", False)):
+            kinds, name = (
+                types | {"out": out, "values": out},
+                f"{samples} {'symbols' if quantise else 'floats'}",
+            )
+            yield _compile(
+                f"analyse {name}",
+                kv_kernels.analyse_kernel,
+                kinds,
+                {"QUANTISE": quantise},
+                warps,
+                capability,
+                True,
+            )
+            limit = {"LIMIT": 65504 if samples == "fp16" else 0}
+            yield _compile(
+                f"synthesise {name}", kv_kernels.synthesise_kernel, kinds, limit, warps, capability, True
+            )
+
+
 def _compile(
     name: str,
     kernel: Any,
@@ -175,7 +217,7 @@ def main() -> None:
     print(f"triton {triton.__version__}")
     print("GPU    kernel                          registers  spilled  shared  barriers  cubin")
     for capability in CAPABILITIES:
-        for it in chain(compile_all(capability), compile_nearest(capability)):
+        for it in chain(compile_all(capability), compile_nearest(capability), compile_kv(capability)):
             usage = f"{it.registers:<9}  {it.local_bytes:<7}  {it.shared_bytes:<6}  {it.barriers:<8}"
             print(f"sm_{capability}  {it.name:30}  {usage}  {len(it.cubin)}")
 

@@ -81,6 +81,21 @@ def require_torch(what: str) -> None:
         raise SiglumError(f"{what} needs torch, which is not installed: pip install 'siglum[train]'")
 
 
+def require_triton(what: str) -> None:
+    """Check that torch and triton can be imported.
+
+    Raises
+    ------
+    SiglumError
+        If one is not installed; the message says what needs it and how to get it.
+    """
+    from importlib.util import find_spec
+
+    require_torch(what)
+    if find_spec("triton") is None:
+        raise SiglumError(f"{what} needs triton, which is not installed: pip install 'siglum[gpu]'")
+
+
 def require_transformers(what: str) -> None:
     """Check that torch and transformers can be imported.
 

@@ -154,6 +154,15 @@ def test_the_command_without_a_model(folder: Path, tmp_path: Path) -> None:
     assert len(read_rows(rows)[1]) == 4
 
 
+@pytest.mark.slow
+def test_the_calibration_that_ships_with_the_transforms_of_other_caches() -> None:
+    cache = str(Path(__file__).parents[1] / "media" / "smollm2-kv.safetensors")
+    command = ["bench", "kv", cache, "--without-model", "-c", "kv", "-q", "kv=60", "--refit", cache]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "1 document" in result.output
+
+
 def test_the_command_says_what_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("siglum.benchmarks.kv_model.find_spec", lambda name: None)
     result = CliRunner().invoke(main, ["bench", "kv", str(folder)])

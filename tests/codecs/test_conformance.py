@@ -35,10 +35,11 @@ def cache(tokens: int, dtype: str) -> np.ndarray:
 SAMPLES = {
     "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "image-vq": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
+    "image-fast": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "kv": [cache(70, "float16"), cache(3, "float32")],
     "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
 }
-BY_NAME_ONLY = {"image-vq"}  # codecs that no array picks by its shape
+BY_NAME_ONLY = {"image-vq", "image-fast"}  # codecs that no array picks by its shape
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 
 SCRIPT = """

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglum.kernels import latents
+from siglum.kernels import dispatch, latents
 from siglum.kernels.reference import latents as reference
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
@@ -20,7 +20,9 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     rows, columns, channels = size
     prior = random.integers(-(2**15), 2**15, (rows + 3, columns + 2, 2 * channels), dtype=np.int16)
     unit = random.standard_normal(channels).astype(np.float32)
-    mean, index = latents.predict(prior, unit, (rows, columns), threads)
+    mean, index = np.empty(size, np.float32), np.empty(size, np.uint8)
+    isa = str(random.choice(dispatch.available_isas()))
+    latents.predict(prior, unit, mean, index, threads, isa)
     expected_mean, expected_index = reference.predict(prior[:rows, :columns], unit)
     assert np.array_equal(mean, expected_mean) and np.array_equal(index, expected_index)
 
@@ -32,9 +34,12 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     symbols = latents.choose(latent, mean, index, weight, bits, skip, threads)
     assert np.array_equal(symbols, reference.choose(latent, mean, index, weight, bits, skip))
 
-    table = random.uniform(0, 0.5, (64, 2)).astype(np.float32)
+    table = random.uniform(0, 0.5, (64, 2)).astype(np.float32) * np.float32(seed % 4 > 0)  # or no offsets
     expected = reference.reconstruct(symbols, mean, index, table)
-    assert np.array_equal(latents.reconstruct(symbols, mean, index, table, threads=threads), expected)
+    assert np.array_equal(latents.reconstruct(symbols, mean, index, table, None, threads, isa), expected)
+    in_place = mean.copy()
+    latents.reconstruct(symbols, in_place, index, table, in_place, threads, isa)
+    assert np.array_equal(in_place, expected)
     latents.reconstruct(symbols, mean, index, table, latent, threads)
     assert np.array_equal(latent, expected)
     latent[...] = 0
@@ -43,6 +48,15 @@ def test_compiled_code_equals_numpy(size: tuple[int, int, int], seed: int, skip:
     coded, tables = latents.gather(symbols, index, skip)
     assert np.array_equal(coded, symbols[index >= skip]) and np.array_equal(tables, index[index >= skip])
     assert np.array_equal(latents.scatter(coded, index, skip), symbols)
+    phase = slice(rows // 2, None, 2), slice(0, None, 2), slice(channels // 2, None)
+    coded, tables = latents.gather(symbols[phase], index[phase], skip)
+    assert np.array_equal(tables, latents.coded_tables(index[phase], skip))
+    assert np.array_equal(tables, index[phase][index[phase] >= skip])
+    target = np.zeros_like(symbols)
+    latents.scatter(coded, index[phase], skip, target[phase])
+    assert np.array_equal(target[phase], symbols[phase])
+    target[phase] = 0
+    assert not target.any()
 
 
 def latents_costed() -> int:
@@ -65,7 +79,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError):
         latents.reconstruct(symbols, mean, index, table[:60])
     with pytest.raises(ValueError):
-        latents.predict(np.zeros((1, 3, 8), np.int16), np.zeros(4, np.float32), (2, 3))
+        latents.predict(np.zeros((1, 3, 8), np.int16), np.zeros(4, np.float32), mean, index)
     with pytest.raises(ValueError):
         latents.scatter(np.zeros(23, np.int32), index, 0)
     with pytest.raises(ValueError):

@@ -13,9 +13,9 @@ for source in "$kernels"/rans*.cpp "$kernels"/precise*.cpp "$kernels/checksum.cp
   isa=""
   case $name in
     *_bindings) continue ;;
-    *_avx2) isa="-mavx2 -mfma -mbmi2" ;;
+    *_avx2) isa="-mavx2 -mfma -mbmi2 -mf16c" ;;
     # (GCC 12 warns of its own header)
-    *_avx512) isa="-Wno-uninitialized -Wno-maybe-uninitialized -mavx2 -mfma -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni" ;;
+    *_avx512) isa="-Wno-uninitialized -Wno-maybe-uninitialized -mavx2 -mfma -mbmi2 -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni" ;;
   esac
   case $(uname -m) in x86_64 | amd64) ;; *) isa="" ;; esac
   # shellcheck disable=SC2086

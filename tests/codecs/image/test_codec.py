@@ -236,7 +236,8 @@ def test_any_symbols_with_right_checksums_decode_or_are_refused(seed: int, level
     symbols = random.integers(
         -wild - (wild == 2**31 - 1), wild, (2, 2, weights.preset["latent"]), dtype=np.int64
     )
-    _, index = lossy.predict(weights, np.clip(z, -127, 127).astype(np.int16), level, (2, 2), 1)
+    symbols = symbols.astype(np.int32)
+    _, index = lossy.predict(weights, np.clip(z, -127, 127).astype(np.int16), symbols, level, 1)
     symbols = np.where(index < weights.skip, 0, symbols).astype(np.int32)
     payload = lossy.encode_symbols(weights, z, symbols, index, level)
     chunk = Chunk(ChunkType.DATA, 0, payload, lossy.symbols_checksum(z, symbols))

@@ -69,12 +69,21 @@ def test_identical_symbols_give_identical_payloads(photo: np.ndarray) -> None:
     weights = load_by_name("small")
     random = np.random.default_rng(0)
     z = random.integers(-3, 4, (2, 2, weights.preset["hyper"])).astype(np.int16)
+    symbols = random.integers(-2, 3, (7, 8, weights.preset["latent"])).astype(np.int32)
     payloads = set()
     for threads in (1, 2):
-        _, index = lossy.predict(weights, z, 90, (7, 8), threads)
-        symbols = random.integers(0, 1, index.shape).astype(np.int32)
+        _, index = lossy.predict(weights, z, symbols, 90, threads)
         payloads.add(lossy.encode_symbols(weights, z, symbols, index, 90))
     assert len(payloads) == 1
+
+
+def test_means_and_tables_are_those_of_the_encoder(photo: np.ndarray) -> None:
+    weights = load_by_name("small")
+    y = windows.analyse(weights.engine("native"), weights.preset, photo[:112, :144], 150, 1)
+    z, mean, index, symbols = lossy.choose_symbols(weights, y, 150, 1)
+    again_mean, again_index = lossy.predict(weights, z, symbols, 150, 2)
+    assert np.array_equal(again_mean, mean) and np.array_equal(again_index, index)
+    assert not symbols[index < weights.skip].any()
 
 
 SCRIPT = """

@@ -106,6 +106,71 @@ def test_training_runs_resumes_and_exports(
     assert codec.decode_array(codec.encode(picture)).shape == picture.shape
 
 
+def test_the_prior_trains_on_a_transform_that_stays(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from siglum.codecs import models
+    from siglum.codecs.image import export, train_prior
+    from siglum.codecs.image.codec import ImageCodec
+    from siglum.errors import UsageError
+
+    monkeypatch.setitem(train.PRESETS, "tiny", TINY)
+    monkeypatch.setattr(export, "ERROR_FACTORS", (8.0,))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    first = train.Trainer(
+        train.Recipe(preset="tiny", hours=1, batch=2, crop=64),
+        pictures,
+        tmp_path / "first",
+        lambda line: None,
+    )
+    first.save()
+    start = str(tmp_path / "first" / "last.pt")
+    for correlated in (True, False):
+        out = tmp_path / f"run-{correlated}"
+        recipe = train_prior.PriorRecipe(steps=2, batch=2, crop=64, correlated=correlated)
+        trainer = train_prior.PriorTrainer(recipe, start, pictures, out, log=lambda line: None)
+        trainer.run(every_seconds=0.0)
+        assert trainer.step == 2
+        learned = any(bool(layer.weight.any()) for layer in trainer.model.context.factors)
+        assert learned == correlated
+
+    longer = train_prior.PriorRecipe(steps=4, batch=2, crop=64)
+    path = train_prior.main(
+        pictures, tmp_path / "run-True", longer, start, True, lambda line: None, name="tiny-prior"
+    )
+    curve = (tmp_path / "run-True" / "curve.jsonl").read_text().splitlines()
+    assert json.loads(path.with_suffix(".json").read_text())["steps"] == 4
+    assert json.loads(curve[-1])["step"] == 4
+    state, _ = train_prior.load_start(str(tmp_path / "run-True" / "prior.pt"))
+    before = torch.load(start, weights_only=True)["average"]
+    for name, tensor in before.items():
+        if not name.startswith(train_prior.TRAINED):
+            assert torch.equal(state[name], tensor), name
+    models.add(path)
+    picture = np.random.default_rng(1).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    codec = ImageCodec(model="tiny-prior", lossless=False)
+    assert codec.decode_array(codec.encode(picture)).shape == picture.shape
+    with pytest.raises(UsageError, match="not a checkpoint"):
+        train_prior.load_start(str(tmp_path / "nothing.pt"))
+
+
+def test_rounding_in_training_is_that_of_the_encoder() -> None:
+    from siglum.codecs.image.layers import LOG_SCALE_STEP, SCALE_LOW
+    from siglum.codecs.image.prior_loss import EncoderRounding
+    from siglum.codecs.image.quantise import magnitude_bits
+    from siglum.kernels import latents
+
+    random = np.random.default_rng(5)
+    index = random.integers(0, 64, (6, 7, 9)).astype(np.uint8)
+    log_scale = np.log(SCALE_LOW) + LOG_SCALE_STEP * index.astype(np.float64)
+    residual = (random.normal(size=index.shape) * np.exp(log_scale)).astype(np.float32)
+    weight = random.uniform(2, 30, 9).astype(np.float32)
+    expected = latents.choose(residual, np.zeros_like(residual), index, weight, magnitude_bits(), 3)
+    rounding = EncoderRounding(torch.from_numpy(weight)[None, None, None])
+    found = rounding(torch.from_numpy(residual)[None], torch.from_numpy(log_scale).float()[None], slice(0, 9))
+    assert np.array_equal(found[0].numpy(), expected)
+
+
 def test_validation_split_is_disjoint() -> None:
     from siglum.datasets.images import split
 

@@ -10,6 +10,7 @@ CASES = {
     "estimated": {"quality": 60, "calibration": None},
     "bases": {"quality": 70, "calibration": None, "group": 2, "window": 10},
     "lossless": {"lossless": True},
+    "fixed": {"bits": 2.0, "calibration": None},
 }
 
 
@@ -22,7 +23,7 @@ def main() -> None:
 
     FOLDER.mkdir(exist_ok=True)
     for name, settings in CASES.items():
-        cache = make_cache(300 if name == "bases" else 70, layers=2, dtype="bfloat16")
+        cache = make_cache(300 if name in ("bases", "fixed") else 70, layers=2, dtype="bfloat16")
         data = kv.compress(cache, threads=1, **settings)
         (FOLDER / f"{name}.sgl").write_bytes(data)
         kv.write_cache(kv.decompress(data, threads=1), FOLDER / f"{name}.safetensors")

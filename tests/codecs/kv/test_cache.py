@@ -137,3 +137,20 @@ def test_types_and_ends_that_do_not_fit() -> None:
         KVCache([Layer(part, part), Layer(part[:, :3], part[:, :3])])
     with pytest.raises(UnsupportedInputError, match="turned"):
         KVCache([Layer(part, part, Rope(1e4, 16))])
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
+        ("SmolLM2-135M", "SmolLM2-135M"),
+        ("", ""),
+        ("/home/me/models/SmolLM2-135M/", "SmolLM2-135M"),
+        ("./SmolLM2-135M", "SmolLM2-135M"),
+        ("~/SmolLM2-135M", "SmolLM2-135M"),
+        ("C:\\models\\SmolLM2-135M", "SmolLM2-135M"),
+    ],
+)
+def test_a_name_of_a_model_is_no_path(given: str, kept: str) -> None:
+    keys = np.zeros((1, 2, 4), np.float16)
+    assert KVCache.from_arrays([(keys, keys)], model=given).model == kept

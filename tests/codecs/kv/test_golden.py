@@ -14,7 +14,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.sgl"))
 
 
 def test_there_are_golden_files() -> None:
-    assert len(NAMES) == 3
+    assert len(NAMES) == 4
 
 
 @pytest.mark.parametrize("isa", dispatch.available_isas())
