@@ -63,8 +63,6 @@ class Coder:
 # Name -> medium, and where the function is that makes the coder from its name and a number of threads.
 CATALOGUE: dict[str, tuple[Medium, str]] = {
     "image": ("image", "ours:image"),
-    "image-vq": ("image", "ours:image_vq"),
-    "image-fast": ("image", "ours:image_fast"),
     "jpeg": ("image", "peers:jpeg"),
     "jpeg-444": ("image", "peers:jpeg"),
     "jpeg2000": ("image", "peers:jpeg2000"),
@@ -74,6 +72,8 @@ CATALOGUE: dict[str, tuple[Medium, str]] = {
     "avif-s9": ("image", "peers:avif"),
     "jxl": ("image", "peers:jxl"),
     "heif": ("image", "peers:heif"),
+    "image-vq": ("image", "ours:image_vq"),
+    "image-fast": ("image", "ours:image_fast"),
     "compressai-bmshj2018-factorized": ("image", "peers_compressai:zoo"),
     "compressai-bmshj2018-hyperprior": ("image", "peers_compressai:zoo"),
     "compressai-mbt2018-mean": ("image", "peers_compressai:zoo"),

@@ -231,11 +231,11 @@ def image_vq(
     name: str,
     threads: int | None,
 ) -> None:
-    """Train codebooks and the synthesis of image-vq, with the transform of a model that there is.
+    """Train codebooks and the synthesis of image-vq; transform and hyperprior are those of a model that is there.
 
     Stop it with Ctrl-C at any time; the same command goes on. At the end it writes model.safetensors and its card,
     which `codec models add` installs. M are minutes for
-    the synthesis; with 0 it stays as it was.
+    the synthesis; with 0 it stays as it is.
 
     \b
     Example:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHORS
-from siglum.codecs.image.transform import ImageModel, Preset
 from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
@@ -22,9 +21,8 @@ from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, NETWORK, PRIOR,
 from siglum.entropy.codebook_fit import ENERGY_BITS, bisect, cell_count, scale_numbers
 from siglum.entropy.tables import MAX_ENTRIES
 
-_TRAINED = ("synthesis.", "inverse_gain.")
 RANGES = (8, 24, 56, 104)  # ends of the ranges of channels of the fine stage, the last is all of them
-_TAKEN = ("model.", "encoder.model.", "prior.")  # what a model keeps of the one that training began with
+_TAKEN = ("model.", "encoder.model.", "prior.")  # tensors of an image model that this codec uses as they are
 
 
 @torch.no_grad()
@@ -50,7 +48,7 @@ def to_integers(model: learn.Codebooks) -> list[runtime.Book]:
 
 
 def collect(
-    known: Mapping[str, NDArray[Any]],
+    image_tensors: Mapping[str, NDArray[Any]],
     books: list[runtime.Book],
     order: NDArray[np.integer[Any]],
     conceal: NDArray[np.floating[Any]],
@@ -61,8 +59,8 @@ def collect(
 
     Parameters
     ----------
-    known
-        Those of the model that training began with, with the synthesis that is to ship.
+    image_tensors
+        Those of a model with this transform and hyperprior, and the synthesis that is to ship.
     books
         Codebook of each class.
     order, conceal, worth
@@ -70,10 +68,10 @@ def collect(
     lift
         (ANCHORS,) see `weights.VqWeights.lift`; None: none.
     """
-    config = json.loads(known["config"].tobytes())
+    config = json.loads(image_tensors["config"].tobytes())
     latent = config["preset"]["latent"]
     ranges = [end for end in RANGES if end < latent] + [latent]
-    tensors = {name: array for name, array in known.items() if name.startswith(_TAKEN)}
+    tensors = {name: array for name, array in image_tensors.items() if name.startswith(_TAKEN)}
     tensors |= {BOOKS + name: array for name, array in runtime.to_tensors(books).items()}
     own = Config(config["preset"], config["network"], ranges)
     tensors[CONFIG] = np.frombuffer(msgspec.json.encode(own), np.uint8).copy()
@@ -85,21 +83,11 @@ def collect(
     return tensors
 
 
-def transform_of(tensors: Mapping[str, NDArray[Any]]) -> ImageModel:
-    """The synthesis of a model in torch; all else is as `ImageModel` begins."""
-    config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
-    model = ImageModel(Preset(**config.preset))
-    names = [name for name in model.state_dict() if name.startswith(_TRAINED)]
-    state = {name: torch.from_numpy(tensors[NETWORK + name].astype(np.float32)) for name in names}
-    model.load_state_dict(state, strict=False)
-    return model
-
-
 @torch.no_grad()
-def synthesis_tensors(model: ImageModel, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def synthesis_tensors(model: torch.nn.Module, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A synthesis' tensors by their names in a weights file, in the types of those there."""
     state = model.state_dict()
-    names = [name for name in state if name.startswith(_TRAINED)]
+    names = [name for name in state if name.startswith(("synthesis.", "inverse_gain."))]
     return {NETWORK + name: state[name].numpy().astype(like[NETWORK + name].dtype) for name in names}
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from siglum.codecs.image.constants import PATCH
-from siglum.codecs.image.transform import ImageModel, lambda_of
+from siglum.codecs.image.transform import Preset, QualityGain, Synthesis, lambda_of
 from siglum.codecs.image_vq import blocks, cascade
 from siglum.codecs.image_vq.gather import Latents
-from siglum.codecs.image_vq.weights import VqWeights
+from siglum.codecs.image_vq.weights import NETWORK, VqWeights
 
 SHORT_PART = 0.25  # of the samples that lack their last layers
 
@@ -46,13 +47,40 @@ def decoded(weights: VqWeights, data: Latents, seed: int, short: float = SHORT_P
     return Decoded(out, data.level, data.crops)
 
 
+class Decoder(nn.Module):
+    """A model's synthesis with its gains, in torch.
+
+    Parameters
+    ----------
+    tensors
+        All tensors of the model.
+    preset
+        Sizes of its networks.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], preset: Mapping[str, int]) -> None:
+        super().__init__()
+        sizes = Preset(**preset)
+        self.synthesis, self.inverse_gain = Synthesis(sizes), QualityGain(sizes.latent)
+        state = {
+            name: torch.from_numpy(np.array(tensors[NETWORK + name], np.float32))
+            for name in self.state_dict()
+        }
+        self.load_state_dict(state)
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        """Latents in steps (B, h, w, latent) and levels (B,) -> pictures (B, 16 h, 16 w, 3), about 0..1."""
+        shown: Tensor = self.synthesis(y * torch.exp(self.inverse_gain(level)), level)
+        return shown
+
+
 class Finetuner:
     """Moves a model's synthesis; everything else stays.
 
     Parameters
     ----------
     model
-        The image model to begin with; its synthesis is trained in place.
+        What to begin with; it is trained in place.
     data
         What to learn from.
     minutes
@@ -61,18 +89,18 @@ class Finetuner:
 
     def __init__(
         self,
-        model: ImageModel,
+        model: Decoder,
         data: Decoded,
         minutes: float,
         *,
         batch: int = 8,
-        rate: float = 2e-4,
+        rate: float = 5e-5,
         seed: int = 1,
     ) -> None:
         self.model, self.data, self.budget = model, data, 60 * minutes
         self.batch, self.rate = batch, rate
         self.random = np.random.default_rng(seed)
-        self.parameters = [*model.synthesis.parameters(), *model.inverse_gain.parameters()]
+        self.parameters = list(model.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.step, self.seconds = 0, 0.0
@@ -131,7 +159,7 @@ class Finetuner:
         target = torch.from_numpy(self.data.crops[which, rows, columns].astype(np.float32) / 255.0)
         level = torch.from_numpy(self.data.level[which].astype(np.float32))
         with torch.autocast("cpu", torch.bfloat16):
-            shown = self.model.synthesis(self.model.unscaled(torch.from_numpy(y), level), level)
+            shown = self.model(torch.from_numpy(y), level)
         error = ((shown.float() - target)[:, PATCH:-PATCH, PATCH:-PATCH] ** 2).mean((1, 2, 3)) * 255.0**2
         return (lambda_of(level) ** 0.7 * error).mean()
 

@@ -1,4 +1,4 @@
-"""What training learns from: latents of crops under a model, and statistics of them."""
+"""What training learns from: latents of crops under a model's transform and prior, and statistics of them."""
 
 from __future__ import annotations
 
@@ -54,10 +54,12 @@ def latents(model: VqWeights, sampler: CropSampler, count: int, seed: int) -> La
     index = np.empty(y.shape, np.uint8)
     for i, (crop, level) in enumerate(zip(crops, map(int, levels), strict=True)):
         found = windows.analyse(engine, model.preset, crop, level, 1)
-        z = np.rint(engine.hyper_analyse(found, level, 1)).clip(-HYPER_BOUND, HYPER_BOUND).astype(np.int16)
+        z = np.clip(np.rint(engine.hyper_analyse(found, level, 1)), -HYPER_BOUND, HYPER_BOUND).astype(
+            np.int16
+        )
         y[i] = found
-        means, index[i] = model.prior(z, level, (side, side), 1)
-        mean[i] = means * model.mean_unit(level)
+        expected, index[i] = model.prior(z, level, (side, side), 1)
+        mean[i] = expected * model.mean_unit(level)
     return Latents(y, mean, index, levels, crops)
 
 

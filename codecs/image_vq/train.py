@@ -1,6 +1,6 @@
-"""The recipe: from a model with a transform and a hyperprior to a better one. What is done is kept, not done again.
+"""The recipe: codebooks and synthesis for a transform and hyperprior; what is done is kept and not done again.
 
-1. Latents of crops under the model to begin with, whose transform and hyperprior stay as they are.
+1. Latents of crops under a model whose transform and hyperprior stay as they are.
 2. Codebooks, with their priors (`learn`).
 3. The synthesis on what the whole cascade decodes to, short files included (`finetune`).
 """
@@ -31,7 +31,7 @@ class Recipe:
     Attributes
     ----------
     start
-        The model to begin with: the transform of `vq-small` is that of the image codec.
+        The model whose transform and hyperprior are taken over.
     crops, held_out
         Crops of 256 x 256 to learn from, and of the held-out pictures to report on.
     book_steps
@@ -101,8 +101,8 @@ class Run:
     def _collect(
         self, books: list[Book], synthesis: dict[str, NDArray[Any]] | None = None
     ) -> dict[str, NDArray[Any]]:
-        known = {**self.tensors, **(synthesis or {})}
-        return export.collect(known, books, self.order, self.conceal, self.worth, self.lift)
+        image = {**self.tensors, **(synthesis or {})}
+        return export.collect(image, books, self.order, self.conceal, self.worth, self.lift)
 
     def books(self) -> list[Book]:
         """Codebooks, trained or from the folder."""
@@ -127,7 +127,7 @@ class Run:
             return {}
         weights = make(self._collect(books), bytes(8))
         data = finetune.decoded(weights, self.train, self.recipe.seed)
-        model = export.transform_of(self.tensors)
+        model = finetune.Decoder(self.tensors, self.model.preset)
         tuner = finetune.Finetuner(model, data, self.recipe.minutes, seed=self.recipe.seed)
         path = self.out / "last.pt"
         if path.exists():
