@@ -31,7 +31,8 @@ STRAIGHT = 1e6  # a weight that leaves rounding as it is
 # Rounds, at most, of hyperlatents from the latents as coded, times these gains, and the weights tried under each:
 # efforts 6 and 7.
 CHAINS = ((2, (1.0,), (1.0,)), (4, (1.0, 0.9, 1.1), (1.0, *ERROR_FACTORS)))
-PLANS = ((60, 6), (160, 12))  # iterations and rounds of `refine`, one after the other: efforts 8 and 9
+# Fields of `refine.Plan`, one after the other: efforts 8 and 9. The second begins where the first ended, and cools longer.
+PLANS: tuple[tuple[float, ...], ...] = ((60, 6), (160, 12, 0.5, 0.05, 0.03))
 
 
 def check(effort: int) -> int:
@@ -145,11 +146,19 @@ class Search:
                 yield least, self.choice(refined, z, factor)
 
     def _refined(
-        self, y: Floats, z: NDArray[np.int16], plan: tuple[int, int]
+        self, y: Floats, z: NDArray[np.int16], plan: tuple[float, ...]
     ) -> tuple[Floats, NDArray[np.int16]]:
         from siglum.codecs.image.refine import Plan, refine
 
-        return refine(self.weights, self.pixels, y, z, self.level, Plan(*plan), self.threads)
+        return refine(
+            self.weights,
+            self.pixels,
+            y,
+            z,
+            self.level,
+            Plan(int(plan[0]), int(plan[1]), *plan[2:]),
+            self.threads,
+        )
 
     def _hyperlatents(self, y: Floats) -> NDArray[np.int16]:
         bound = self.weights.hyper_bound

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 WINDOW = 48  # latent positions on a side that are refined at a time: a multiple of 4, 768 pixels
-STEP, HYPER_STEP = 0.08, 0.04  # Adam's step sizes, in quantisation steps
-NOISE_PART = 0.85  # of the iterations has noise instead of rounding
 HYPER_PART = 0.75  # of the iterations moves hyperlatents, too
 SOFT, HARD = 0.5, 0.03  # temperature of the soft rounding at its start and end
 EDGE = 1e-4  # keeps the soft rounding's slope finite
@@ -43,10 +41,16 @@ CURVATURE = 1.5  # of the error along a single latent, in units of that of the s
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to look: iterations by gradients, then rounds of single changes."""
+    """How to look: iterations by gradients, then rounds of single changes.
+
+    A part `noise` of the iterations has noise instead of rounding. Adam's step sizes are in quantisation steps.
+    """
 
     iterations: int
     rounds: int
+    noise: float = 0.85
+    step: float = 0.08
+    hyper_step: float = 0.04
 
 
 class PriorRate:
@@ -197,9 +201,11 @@ class _Search:
         for number in range(plan.iterations):
             done = number / plan.iterations
             slower = min(1.0, 1.5 * (1.0 - done) + 0.05)
-            optimizer.param_groups[0]["lr"] = STEP * slower
-            optimizer.param_groups[1]["lr"] = HYPER_STEP * slower * (done < HYPER_PART)
-            latents, bits = self.rate(values, round_through(hyper), self.level, self._rounding(done))
+            optimizer.param_groups[0]["lr"] = plan.step * slower
+            optimizer.param_groups[1]["lr"] = plan.hyper_step * slower * (done < HYPER_PART)
+            latents, bits = self.rate(
+                values, round_through(hyper), self.level, self._rounding(done, plan.noise)
+            )
             gradients = torch.autograd.grad(self.error(latents) + bits, [values, hyper])
             values.grad, hyper.grad = gradients[0] * free_y, gradients[1] * free_z
             optimizer.step()
@@ -215,10 +221,10 @@ class _Search:
         mask[:, inner[0], inner[1]] = 1.0
         return mask
 
-    def _rounding(self, done: float) -> Callable[[Tensor], Tensor]:
-        if done < NOISE_PART:
+    def _rounding(self, done: float, noise: float) -> Callable[[Tensor], Tensor]:
+        if done < noise:
             return lambda x: x + torch.rand(x.shape, generator=self.random, device=x.device) - 0.5
-        temperature = SOFT * (HARD / SOFT) ** ((done - NOISE_PART) / (1.0 - NOISE_PART))
+        temperature = SOFT * (HARD / SOFT) ** ((done - noise) / (1.0 - noise))
         return lambda x: soft_round(x, temperature)
 
     def _change(self, y: Tensor, z: Tensor, free: Tensor, rounds: int) -> Tensor:
