@@ -31,7 +31,7 @@ STRAIGHT = 1e6  # a weight that leaves rounding as it is
 # Rounds, at most, of hyperlatents from the latents as coded, times these gains, and the weights tried under each:
 # efforts 6 and 7.
 CHAINS = ((2, (1.0,), (1.0,)), (4, (1.0, 0.9, 1.1), (1.0, *ERROR_FACTORS)))
-# Fields of `refine.Plan`, one after the other: efforts 8 and 9. The second begins where the first ended, and cools longer.
+# Fields of `refine.Plan`: efforts 8 and 9. The second begins where the first ended, and cools longer.
 PLANS: tuple[tuple[float, ...], ...] = ((60, 6), (160, 12, 0.5, 0.05, 0.03))
 
 
