@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import siglum
 from siglum.cli.main import main
 from siglum.codecs.image import effort, lossy
 from siglum.codecs.image.codec import ImageCodec
@@ -105,6 +106,17 @@ def test_a_model_for_another_measure_is_not_refined(
     ImageCodec(effort=5).encode(photo)
     with pytest.raises(UsageError, match="ms-ssim: use -e 5"):
         ImageCodec(effort=6).encode(photo)
+
+
+def test_pictures_for_ms_ssim_are_of_another_model(photo: np.ndarray) -> None:
+    tuned = ImageCodec(quality=50, tune="ms-ssim", lossless=False)
+    data = tuned.encode(photo)
+    assert (
+        siglum.inspect(data).model == load_by_name("small-ms-ssim").id.hex()
+        and tuned.weights().tune == "ms-ssim"
+    )
+    error = ImageCodec().decode_array(data).astype(float) - photo
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 32
 
 
 def test_an_interruption_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
