@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from siglum.benchmarks.metrics import psnr
 from siglum.codecs import container
 from siglum.codecs.image import windows
+from siglum.codecs.image.lossy import tiles
 from siglum.codecs.image_vq import blocks, cascade, lattice, stream
 from siglum.codecs.image_vq.codec import ConcealedWarning, ImageVqCodec
 from siglum.codecs.image_vq.constants import LATTICE_UNIT, REFINED, SKIPPED
-from siglum.codecs.image_vq.frame import tiles
 from siglum.codecs.image_vq.prior import HYPER_BOUND
 from siglum.codecs.image_vq.weights import VqWeights, load_by_name
 from siglum.datasets.images import find_images, load_rgb

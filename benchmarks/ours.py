@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,16 @@ from siglum.benchmarks.peers import Pixels
 from siglum.errors import UnknownModel
 
 MODEL = "small"
+QUALITIES = (0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100)
+QUICK_QUALITIES = (12.5, 37.5, 62.5, 87.5)
+
+
+def _id_of(name: str, load_by_name: Callable[[str], Any], model: str) -> str:
+    """The id of a model that a coder needs, in hexadecimal digits."""
+    try:
+        return str(load_by_name(model).id.hex())
+    except UnknownModel as error:
+        raise MissingPeer(f"{name}: {error}") from error
 
 
 def image(name: str, threads: int) -> Coder:
@@ -20,10 +31,7 @@ def image(name: str, threads: int) -> Coder:
     from siglum.codecs.image.codec import ImageCodec, level_of_quality
     from siglum.codecs.image.weights import load_by_name
 
-    try:
-        weights = load_by_name(MODEL).id.hex()
-    except UnknownModel as error:
-        raise MissingPeer(f"{name}: {error}") from error
+    weights = _id_of(name, load_by_name, MODEL)
 
     def codec(dial: Dial) -> ImageCodec:
         return ImageCodec(quality=dial or 0.0, threads=threads, lossless=False, model=MODEL)
@@ -57,8 +65,8 @@ def image(name: str, threads: int) -> Coder:
         name,
         "image",
         ".sgl",
-        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
-        quick=(12.5, 37.5, 62.5, 87.5),
+        dials=QUALITIES,
+        quick=QUICK_QUALITIES,
         version=_version(),
         encode=lambda pixels, dial: codec(dial).encode(pixels),
         decode=decode,
@@ -74,10 +82,7 @@ def image_fast(name: str, threads: int) -> Coder:
     from siglum.codecs.image_fast.codec import ImageFastCodec
     from siglum.codecs.image_fast.weights import load_by_name
 
-    try:
-        weights = load_by_name(MODEL).id.hex()
-    except UnknownModel as error:
-        raise MissingPeer(f"{name}: {error}") from error
+    weights = _id_of(name, load_by_name, MODEL)
 
     def codec(dial: Dial) -> ImageFastCodec:
         return ImageFastCodec(quality=dial or 0.0, threads=threads, model=MODEL)
@@ -86,8 +91,8 @@ def image_fast(name: str, threads: int) -> Coder:
         name,
         "image",
         ".sgl",
-        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
-        quick=(12.5, 37.5, 62.5, 87.5),
+        dials=QUALITIES,
+        quick=QUICK_QUALITIES,
         version=_version(),
         encode=lambda pixels, dial: codec(dial).encode(pixels),
         decode=lambda data: codec(None).decode(data).pixels,
@@ -107,11 +112,8 @@ def image_vq(name: str, threads: int) -> Coder:
     from siglum.codecs.image_vq.codec import ImageVqCodec
     from siglum.codecs.image_vq.weights import load_by_name
 
-    try:
-        model = ImageVqCodec().config.model
-        weights = load_by_name(model).id.hex()
-    except UnknownModel as error:
-        raise MissingPeer(f"{name}: {error}") from error
+    model = ImageVqCodec().config.model
+    weights = _id_of(name, load_by_name, model)
 
     def codec(dial: Dial) -> ImageVqCodec:
         return ImageVqCodec(quality=dial or 0.0, threads=threads)
@@ -120,8 +122,8 @@ def image_vq(name: str, threads: int) -> Coder:
         name,
         "image",
         ".sgl",
-        dials=(0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100),
-        quick=(12.5, 37.5, 62.5, 87.5),
+        dials=QUALITIES,
+        quick=QUICK_QUALITIES,
         version=_version(),
         encode=lambda pixels, dial: codec(dial).encode(pixels),
         decode=lambda data: codec(None).decode_array(data),

@@ -22,6 +22,35 @@ def train() -> None:
     """  # noqa: D301
 
 
+def _check_folder(data: str) -> None:
+    if not Path(data).is_dir():
+        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+
+
+def _check_new(checkpoint: Path, resume: bool) -> None:
+    if checkpoint.exists() and not resume:
+        raise UsageError(
+            f"{checkpoint.parent} holds a run already: --resume goes on with it, another --out starts anew"
+        )
+
+
+def _begin_torch(threads: int | None) -> None:
+    require_torch("training")
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _log(line: object) -> None:
+    complain(str(line), "train: ")
+
+
+def _command() -> str:
+    """What was typed, for the card of a model."""
+    return " ".join(["codec", *sys.argv[1:]])
+
+
 @train.command(short_help="Train the image codec.", no_args_is_help=True)
 @click.option("--data", metavar="DIR", required=True, help="A folder of pictures, and those below it.")
 @click.option(
@@ -73,12 +102,9 @@ def image(
       codec train image --data photos --preset small --out runs/mine --hours 3 --resume
       codec train image --data photos --from small --tune ms-ssim --learning-rate 5e-4 --out runs/tuned --hours 1
     """  # noqa: D301
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
-    if (Path(out) / "last.pt").exists() and not resume:
-        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
-    require_torch("training")
-    import torch
+    _check_folder(data)
+    _check_new(Path(out) / "last.pt", resume)
+    _begin_torch(threads)
 
     from siglum.codecs.image import train as training
     from siglum.codecs.image.ms_ssim import SMALLEST_SIDE
@@ -86,8 +112,6 @@ def image(
 
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
-    if threads is not None:
-        torch.set_num_threads(threads)
     if tune == "ms-ssim" and crop < SMALLEST_SIDE:
         raise UsageError(f"--tune ms-ssim needs crops of at least {SMALLEST_SIDE} pixels, not {crop}")
     recipe = training.Recipe(
@@ -104,10 +128,10 @@ def image(
         Path(out),
         recipe,
         resume,
-        log=lambda line: complain(str(line), "train: "),
+        log=_log,
         name=name,
         start=start,
-        command=" ".join(["codec", *sys.argv[1:]]),
+        command=_command(),
     )
 
 
@@ -173,17 +197,12 @@ def image_prior(
     Example:
       codec train image-prior --data photos --from runs/mine/last.pt --out runs/prior --steps 10000
     """  # noqa: D301
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
-    if (Path(out) / "prior.pt").exists() and not resume:
-        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
-    require_torch("training")
-    import torch
+    _check_folder(data)
+    _check_new(Path(out) / "prior.pt", resume)
+    _begin_torch(threads)
 
     from siglum.codecs.image import train_prior as training
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     recipe = training.PriorRecipe(
         steps=steps,
         batch=batch_size,
@@ -200,9 +219,9 @@ def image_prior(
         recipe,
         start,
         resume,
-        log=lambda line: complain(str(line), "train: "),
+        log=_log,
         name=name,
-        command=" ".join(["codec", *sys.argv[1:]]),
+        command=_command(),
     )
 
 
@@ -241,23 +260,19 @@ def image_vq(
     Example:
       codec train image-vq --data photos --out runs/vq
     """  # noqa: D301
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
-    require_torch("training")
-    import torch
+    _check_folder(data)
+    _begin_torch(threads)
 
     from siglum.codecs.image_vq import train as training
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     recipe = training.Recipe(start, crops, max(crops // 16, 4), book_steps, minutes, seed=seed)
     training.main(
         Path(data),
         Path(out),
         recipe,
-        log=lambda line: complain(str(line), "train: "),
+        log=_log,
         name=name,
-        command=" ".join(["codec", *sys.argv[1:]]),
+        command=_command(),
     )
 
 
@@ -296,28 +311,23 @@ def image_fast(
     Example:
       codec train image-fast --data photos --out runs/fast --hours 1
     """  # noqa: D301
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    _check_folder(data)
     if crop % 16:
         raise UsageError(f"--crop must be a multiple of 16, not {crop}")
-    if (Path(out) / "last.pt").exists() and not resume:
-        raise UsageError(f"{out} holds a run already: --resume goes on with it, another --out starts anew")
-    require_torch("training")
-    import torch
+    _check_new(Path(out) / "last.pt", resume)
+    _begin_torch(threads)
 
     from siglum.codecs.image_fast import train as training
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     recipe = training.Recipe(hours=hours, batch=batch_size, crop=crop, seed=seed, start=start)
     training.main(
         Path(data),
         Path(out),
         recipe,
         resume,
-        log=lambda line: complain(str(line), "train: "),
+        log=_log,
         name=name,
-        command=" ".join(["codec", *sys.argv[1:]]),
+        command=_command(),
     )
 
 
@@ -334,8 +344,7 @@ def previews(data: str, model: str, out: str) -> None:
     Example:
       codec train previews --data photos --model mine --out mine.safetensors
     """  # noqa: D301
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
+    _check_folder(data)
     if Path(out).suffix != ".safetensors":
         raise UsageError(f"{out} must end in .safetensors")
     require_torch("training")

@@ -154,6 +154,22 @@ def find(identifier: bytes) -> Model:
     )
 
 
+def find_for(identifier: bytes, codec: str) -> Model:
+    """Return the installed model of a codec that a file names by its eight bytes.
+
+    Raises
+    ------
+    UnknownModel
+        If there is none, or it is another codec's.
+    """
+    model = find(identifier)
+    if model.codec != codec:
+        raise UnknownModel(
+            f"the file names the model {model.name!r}, which is for {model.codec}, not for {codec}"
+        )
+    return model
+
+
 def named(name: str, codec: str) -> Model:
     """Return the installed model of a codec that is called ``name``.
 
@@ -184,6 +200,22 @@ def load(model: Model) -> dict[str, NDArray[Any]]:
     if model_id(tensors).hex() != model.id:
         raise UnknownModel(f"{model.path} holds other weights than its card says; install it again")
     return tensors
+
+
+def below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the tensors whose names begin with a prefix, by what follows it."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
+def write(tensors: Mapping[str, NDArray[Any]], path: Path, card: Mapping[str, Any]) -> bytes:
+    """Write weights and their card, to which the id is added; return the id."""
+    from safetensors.numpy import save_file
+
+    identifier = model_id(tensors)
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    text = json.dumps({**card, "id": identifier.hex()}, indent=1, ensure_ascii=False)
+    path.with_suffix(".json").write_text(text + "\n")
+    return identifier
 
 
 def add(path: str | Path, force: bool = False) -> Model:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,3 +51,19 @@ def photo(photo_path: Path) -> np.ndarray:
     """The photograph as (512, 768, 3) uint8."""
     with Image.open(photo_path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def rows_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+    """The function that runs a program that compiles GPU kernels, and returns the JSON that it prints line by line."""
+
+    def run(code: str) -> list[dict[str, Any]]:
+        # Its own process, since the interpreter's tests import the same kernels in their interpreted form.
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run

@@ -22,7 +22,7 @@ from siglum.codecs.image.frame import (
     MODE_KEY,
     check_header,
 )
-from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
+from siglum.codecs.image.picture import Picture, gray_of
 from siglum.codecs.image.prepared import Prepared
 from siglum.codecs.image.region import Region
 from siglum.codecs.image.region import decode as decode_lossy_region
@@ -182,17 +182,16 @@ class ImageCodec:
         else:
             pixels = self._decode_lossy(header, found.get(ChunkType.DATA, [])) if shown is None else shown
             if channels == 1:
-                pixels = _gray_of(pixels)
+                pixels = gray_of(pixels)
             elif channels == 4:
                 alpha = strips.decode(found.get(ChunkType.ALPHA, []), height, width, 1, self.threads)
                 pixels = np.dstack([pixels, alpha])
-        number = header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
             icc=frame.only(found, ChunkType.ICC),
             exif=frame.only(found, ChunkType.EXIF),
             xmp=frame.only(found, ChunkType.XMP),
-            source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
+            source_format=frame.source_format(header),
         )
 
     def decode_region(
@@ -229,7 +228,7 @@ class ImageCodec:
             weights = self.weights(header.model)
             pixels = decode_lossy_region(reader, header, part, weights, self.threads, self.config.engine)
             if channels == 1:
-                pixels = _gray_of(pixels)
+                pixels = gray_of(pixels)
             elif channels == 4:
                 alpha = strips.read(reader, ChunkType.ALPHA, part, 1, self.threads)
                 pixels = np.dstack([pixels, alpha])
@@ -238,11 +237,10 @@ class ImageCodec:
     @staticmethod
     def _picture_of_part(reader: container.Reader, pixels: np.ndarray) -> Picture:
         profile = reader.find(ChunkType.ICC)
-        number = reader.header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
             icc=None if profile is None else reader.read(profile).payload,
-            source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
+            source_format=frame.source_format(reader.header),
         )
 
     def decode_scaled(
@@ -283,7 +281,7 @@ class ImageCodec:
             weights = self.weights(header.model)
             pixels = decode_scaled(reader, header, part, factor, weights, self.threads, self.config.engine)
             if channels == 1:
-                pixels = _gray_of(pixels)
+                pixels = gray_of(pixels)
             elif channels == 4:
                 alpha = means(strips.each(reader, ChunkType.ALPHA, part, 1, self.threads), factor)
                 pixels = np.dstack([pixels, alpha])
@@ -360,7 +358,7 @@ class ImageCodec:
         weights, engine = self.weights(), self.config.engine
         pixels = lossy.synthesise(weights, latents, level, height, width, self.threads, engine)
         if picture.channels == 1:
-            return _gray_of(pixels)
+            return gray_of(pixels)
         return pixels if picture.channels == 3 else np.dstack([pixels, picture.pixels[..., 3]])
 
 
@@ -375,12 +373,6 @@ def _rgb_of(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
     return pixels[..., :3]
-
-
-def _gray_of(pixels: np.ndarray) -> np.ndarray:
-    """Mean of three channels, rounded: (H, W, 3) -> (H, W) uint8."""
-    total = pixels.sum(axis=2, dtype=np.uint16)
-    return ((total + 1) // 3).astype(np.uint8)
 
 
 def _tiles_of(chunks: list[Chunk]) -> Iterator[lossy.Tile]:

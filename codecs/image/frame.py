@@ -33,6 +33,22 @@ def check_header(header: Header) -> None:
     """
     header.check_codec({CODEC_ID: CODEC_VERSION})
     header.check_keys({MODE_KEY})
+    check_shape(header)
+    mode = header.extra.get(MODE_KEY)
+    if mode not in (None, LOSSLESS):
+        raise MalformedHeader(f"mode {mode!r} is none of the image codec's: the file is damaged")
+    if mode is None and not _has_lossy_fields(header):
+        raise MalformedHeader("a lossy picture needs a level of 0 to 255 and a model: the file is damaged")
+
+
+def check_shape(header: Header) -> None:
+    """Refuse a header whose shape or type is that of no picture.
+
+    Raises
+    ------
+    MalformedHeader, LimitExceeded
+        If it is none, or a side is beyond `MAX_SIDE`.
+    """
     shape = header.shape
     if (
         header.dtype != "uint8"
@@ -45,12 +61,30 @@ def check_header(header: Header) -> None:
         raise LimitExceeded(
             f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
         )
-    mode = header.extra.get(MODE_KEY)
-    if mode not in (None, LOSSLESS):
-        raise MalformedHeader(f"mode {mode!r} is none of the image codec's: the file is damaged")
-    lossy_fields = header.quality is not None and 0 <= header.quality <= MAX_LEVEL and len(header.model) == 8
-    if mode is None and not lossy_fields:
-        raise MalformedHeader("a lossy picture needs a level of 0 to 255 and a model: the file is damaged")
+
+
+def level_of(header: Header) -> int:
+    """The level of a picture that is always lossy.
+
+    Raises
+    ------
+    MalformedHeader
+        If it or the model is missing or out of range.
+    """
+    if not _has_lossy_fields(header):
+        raise MalformedHeader("a picture needs a level of 0 to 255 and a model: the file is damaged")
+    assert header.quality is not None
+    return header.quality
+
+
+def _has_lossy_fields(header: Header) -> bool:
+    return header.quality is not None and 0 <= header.quality <= MAX_LEVEL and len(header.model) == 8
+
+
+def source_format(header: Header) -> str | None:
+    """The format that the picture was read from, if the header tells."""
+    number = header.extra.get(SOURCE_FORMAT_KEY)
+    return SOURCE_FORMATS.get(number) if isinstance(number, int) else None
 
 
 def expect(chunks: list[Chunk], count: int) -> None:

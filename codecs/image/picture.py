@@ -386,3 +386,9 @@ def _begins_like_tiff(source: str | Path | BinaryIO) -> bool:
 def _too_large(max_pixels: int, image: Image.Image | None = None) -> str:
     size = f" ({image.width}x{image.height})" if image is not None else ""
     return f"the picture{size} has more than {max_pixels} pixels; --max-pixels sets the limit"
+
+
+def gray_of(pixels: np.ndarray) -> np.ndarray:
+    """Mean of three channels, rounded: (H, W, 3) -> (H, W) uint8."""
+    total = pixels.sum(axis=2, dtype=np.uint16)
+    return ((total + 1) // 3).astype(np.uint8)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siglum.codecs import models
 from siglum.codecs.image import lossy
 from siglum.codecs.image.constants import LEVELS
 from siglum.codecs.image.scale import FACTORS, PREVIEW, kept_blocks
@@ -96,13 +97,11 @@ def write(weights: ImageWeights, card: Mapping[str, Any], data: Path, out: Path)
     FileNotFoundError
         If the folder holds no pictures.
     """
-    from siglum.codecs.image import weights as files
-
     train, _ = split(find_images(data))
     sampler = CropSampler(train, 256, seed=0)
     tensors = dict(weights.tensors)
     tensors.update(fit(weights, sampler.batch(CROPS)))
-    files.save(tensors, out, card)
+    models.write(tensors, out, card)
 
 
 def _on_cells(factor: int, preset: Mapping[str, int]) -> bool:

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import siglum
 from siglum.codecs.image.constants import LEVELS, PATCH
 from siglum.codecs.image.ms_ssim import SMALLEST_SIDE, ms_ssim
 from siglum.codecs.image.transform import (
@@ -276,29 +275,13 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image import export, weights
+    from siglum.codecs.image import export, runs
 
-    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, trainer.recipe.tune)
-    path = trainer.out / "model.safetensors"
-    curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
-    middle = [(line["step"], line["hours"], line["validation"][1]) for line in curve]
-    card = {
-        "name": name,
-        "codec": "image",
-        "licence": "Apache-2.0",
-        "command": command,
-        "data": trainer.data_note,
-        "recipe": asdict(trainer.recipe),
-        "steps": trainer.step,
-        "hours": round(trainer.seconds / 3600, 3),
-        "torch": torch.__version__,
-        "siglum": siglum.__version__,
-        "validation": curve[-1]["validation"],
-        "curve": [[step, hours, row["bpp"], row["psnr"]] for step, hours, row in middle],
-    }
-    identifier = weights.save(tensors, path, card)
-    trainer.log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
-    return path
+    recipe = trainer.recipe
+    tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, recipe.tune)
+    return runs.write_model(
+        trainer, tensors, runs.rate_and_psnr, name=name, codec="image", recipe=asdict(recipe), command=command
+    )
 
 
 def main(

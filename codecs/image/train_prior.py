@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import siglum
 from siglum.codecs.image import windows
 from siglum.codecs.image.constants import LEVELS
 from siglum.codecs.image.context import start_gain
@@ -255,35 +255,15 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset, str]:
 
 def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image import export, weights
+    from siglum.codecs.image import export, runs
 
+    def point(line: dict[str, Any]) -> list[float]:
+        rates = (round(row["bpp_y"] + row["bpp_z"], 5) for row in line["validation"])
+        return [line["step"], line["minutes"], *rates]
+
+    recipe = {"start": trainer.start, **asdict(trainer.recipe)}
     tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, trainer.tune)
-    path = trainer.out / "model.safetensors"
-    curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
-    card = {
-        "name": name,
-        "codec": "image",
-        "licence": "Apache-2.0",
-        "command": command,
-        "data": trainer.data_note,
-        "recipe": {"start": trainer.start, **asdict(trainer.recipe)},
-        "steps": trainer.step,
-        "hours": round(trainer.seconds / 3600, 3),
-        "torch": torch.__version__,
-        "siglum": siglum.__version__,
-        "validation": curve[-1]["validation"],
-        "curve": [
-            [
-                line["step"],
-                line["minutes"],
-                *(round(row["bpp_y"] + row["bpp_z"], 5) for row in line["validation"]),
-            ]
-            for line in curve
-        ],
-    }
-    identifier = weights.save(tensors, path, card)
-    trainer.log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
-    return path
+    return runs.write_model(trainer, tensors, point, name=name, codec="image", recipe=recipe, command=command)
 
 
 def main(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -88,7 +86,7 @@ class ImageWeights:
         self.id = identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset, self.skip = config.preset, config.skip
-        self.prior = IntegerPrior.from_tensors(_below(tensors, PRIOR), config.network)
+        self.prior = IntegerPrior.from_tensors(models.below(tensors, PRIOR), config.network)
         self.offsets = np.asarray(tensors["offsets"], np.float32)
         self.error_factor = float(np.asarray(tensors[ERROR_FACTOR]).reshape(()))
         self.hyper_bound = integer_prior.HYPER_BOUND
@@ -140,7 +138,7 @@ class ImageWeights:
     @property
     def networks(self) -> dict[str, np.ndarray]:
         """Tensors by the names of `transform.ImageModel`."""
-        return {**_below(self.tensors, NETWORK), **_below(self.tensors, ENCODER_NETWORK)}
+        return {**models.below(self.tensors, NETWORK), **models.below(self.tensors, ENCODER_NETWORK)}
 
     @cached_property
     def model(self) -> ImageModel:
@@ -204,17 +202,6 @@ def collect(
     return tensors
 
 
-def save(tensors: Mapping[str, np.ndarray], path: Path, card: Mapping[str, Any]) -> bytes:
-    """Write weights and their card; returns the id."""
-    from safetensors.numpy import save_file
-
-    identifier = models.model_id(tensors)
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
-    text = json.dumps({**card, "id": identifier.hex()}, indent=1, ensure_ascii=False)
-    path.with_suffix(".json").write_text(text + "\n")
-    return identifier
-
-
 def make(tensors: Mapping[str, np.ndarray], identifier: bytes) -> ImageWeights:
     """Weights from tensors of whatever origin.
 
@@ -256,13 +243,4 @@ def load_by_id(identifier: bytes) -> ImageWeights:
     UnknownModel
         If they are not installed, damaged, or of another codec.
     """
-    model = models.find(identifier)
-    if model.codec != "image":
-        raise UnknownModel(
-            f"the file names the model {model.name!r}, which is for {model.codec}, not for pictures"
-        )
-    return _load(model)
-
-
-def _below(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: array for name, array in tensors.items() if name.startswith(prefix)}
+    return _load(models.find_for(identifier, "image"))

@@ -12,14 +12,14 @@ from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import frame, strips
 from siglum.codecs.image.config import level_of_quality
-from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
+from siglum.codecs.image.picture import Picture, gray_of
 from siglum.codecs.image.region import Region, chunk_of
 from siglum.codecs.image.windows import synthesis_halo
 from siglum.codecs.image_fast import tiles
 from siglum.codecs.image_fast.coder import Level
 from siglum.codecs.image_fast.config import FastConfig
 from siglum.codecs.image_fast.constants import GROUPS, LEVELS, PATCH
-from siglum.errors import LimitExceeded, MalformedHeader, UnsupportedInputError, UsageError
+from siglum.errors import UnsupportedInputError, UsageError
 from siglum.kernels import dispatch
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class ImageFastCodec:
             icc=frame.only(found, ChunkType.ICC),
             exif=frame.only(found, ChunkType.EXIF),
             xmp=frame.only(found, ChunkType.XMP),
-            source_format=_source_format(header),
+            source_format=frame.source_format(header),
         )
 
     def decode_region(
@@ -235,7 +235,7 @@ class ImageFastCodec:
             pixels = np.dstack([pixels, alpha])
         profile = reader.find(ChunkType.ICC)
         icc = None if profile is None else reader.read(profile).payload
-        return Picture(pixels, icc=icc, source_format=_source_format(header))
+        return Picture(pixels, icc=icc, source_format=frame.source_format(header))
 
     def decode_array(self, data: bytes, limits: container.Limits | None = None) -> np.ndarray:
         """The pixels of a file: (H, W), (H, W, 3) or (H, W, 4) uint8."""
@@ -251,26 +251,8 @@ def _check_header(header: Header) -> int:
     """The level of a header that this codec can decode."""
     header.check_codec({CODEC_ID: CODEC_VERSION})
     header.check_keys(())
-    shape = header.shape
-    if (
-        header.dtype != "uint8"
-        or len(shape) not in (2, 3)
-        or min(shape) < 1
-        or shape[2:] not in ((), (3,), (4,))
-    ):
-        raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
-    if max(shape[:2]) > MAX_SIDE:
-        raise LimitExceeded(
-            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
-        )
-    if header.quality is None or not 0 <= header.quality <= MAX_LEVEL or len(header.model) != 8:
-        raise MalformedHeader("a picture needs a level of 0 to 255 and a model: the file is damaged")
-    return header.quality
-
-
-def _source_format(header: Header) -> str | None:
-    number = header.extra.get(SOURCE_FORMAT_KEY)
-    return SOURCE_FORMATS.get(number) if isinstance(number, int) else None
+    frame.check_shape(header)
+    return frame.level_of(header)
 
 
 def _rgb_of(pixels: np.ndarray) -> np.ndarray:
@@ -286,4 +268,4 @@ def _as_shaped(pixels: np.ndarray, header: Header) -> np.ndarray:
     """Gray where the header says so: the mean of the three channels, rounded."""
     if len(header.shape) == 3:
         return pixels
-    return ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    return gray_of(pixels)

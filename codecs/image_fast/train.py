@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import siglum
 from siglum.codecs.image.train import lambda_of, principal_components, validation_pictures
 from siglum.codecs.image_fast import transform
 from siglum.codecs.image_fast.constants import CHANNELS, GROUPS, LEVELS
@@ -215,31 +214,14 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image_fast import export, weights
+    from siglum.codecs.image import runs
+    from siglum.codecs.image_fast import export
 
+    recipe = asdict(trainer.recipe)
     tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log)
-    path = trainer.out / "model.safetensors"
-    curve = [json.loads(line) for line in (trainer.out / "curve.jsonl").read_text().splitlines()]
-    card = {
-        "name": name,
-        "codec": "image-fast",
-        "licence": "Apache-2.0",
-        "command": command,
-        "data": trainer.data_note,
-        "recipe": asdict(trainer.recipe),
-        "steps": trainer.step,
-        "hours": round(trainer.seconds / 3600, 3),
-        "torch": torch.__version__,
-        "siglum": siglum.__version__,
-        "validation": curve[-1]["validation"],
-        "curve": [
-            [line["step"], line["hours"], line["validation"][1]["bpp"], line["validation"][1]["psnr"]]
-            for line in curve
-        ],
-    }
-    identifier = weights.save(tensors, path, card)
-    trainer.log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
-    return path
+    return runs.write_model(
+        trainer, tensors, runs.rate_and_psnr, name=name, codec="image-fast", recipe=recipe, command=command
+    )
 
 
 def main(

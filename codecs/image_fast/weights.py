@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from siglum.codecs import models
-from siglum.codecs.image.weights import save
 from siglum.codecs.image_fast import bank
 from siglum.codecs.image_fast.coder import Level, PatchCoder
 from siglum.codecs.image_fast.constants import ANCHOR_STEP, ANCHORS, CHANNELS, GROUPS, INPUTS, LEVELS
@@ -20,8 +19,6 @@ from siglum.errors import UnknownModel
 
 if TYPE_CHECKING:
     from siglum.codecs.image.native_engine import NativeEngine
-
-__all__ = ["FastWeights", "load_by_id", "load_by_name", "make", "save"]
 
 CODEC = "image-fast"
 CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id covers it
@@ -83,7 +80,7 @@ class FastWeights:
         self.id = identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset = config.preset
-        contexts, metadata = _below(tensors, CONTEXT), config.networks
+        contexts, metadata = models.below(tensors, CONTEXT), config.networks
         first, means, magnitudes = (contexts.pop(name) for name in ("first_means", "means", "magnitudes"))
         self.contexts = Contexts.from_tensors(contexts, metadata)
         self.offsets = np.ascontiguousarray(tensors["offsets"], np.float32)
@@ -145,7 +142,7 @@ class FastWeights:
         """What runs the synthesis."""
         from siglum.codecs.image.native_engine import NativeEngine
 
-        return NativeEngine(_below(self._tensors, NETWORK), self.preset)
+        return NativeEngine(models.below(self._tensors, NETWORK), self.preset)
 
 
 def make(tensors: Mapping[str, np.ndarray], identifier: bytes) -> FastWeights:
@@ -188,13 +185,4 @@ def load_by_id(identifier: bytes) -> FastWeights:
     UnknownModel
         If they are not installed, damaged, or of another codec.
     """
-    model = models.find(identifier)
-    if model.codec != CODEC:
-        raise UnknownModel(
-            f"the file names the model {model.name!r}, which is for {model.codec}, not for {CODEC}"
-        )
-    return _load(model)
-
-
-def _below(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: array for name, array in tensors.items() if name.startswith(prefix)}
+    return _load(models.find_for(identifier, CODEC))

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 from siglum.codecs import CODECS, container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import lossless, windows
-from siglum.codecs.image.frame import metadata_chunks, source_key, write_file
-from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, Picture
+from siglum.codecs.image.frame import (
+    MAX_LEVEL,
+    MAX_SIDE,
+    metadata_chunks,
+    source_format,
+    source_key,
+    write_file,
+)
+from siglum.codecs.image.lossy import tiles
+from siglum.codecs.image.picture import Picture, gray_of
 from siglum.codecs.image.region import Region
 from siglum.codecs.image_vq import stream
 from siglum.codecs.image_vq.collect import Collected, collect
@@ -23,11 +31,8 @@ from siglum.codecs.image_vq.frame import (
     CODEC_VERSION,
     GROUPS_KEY,
     LANES_KEY,
-    MAX_LEVEL,
-    MAX_SIDE,
     Plan,
     check_header,
-    tiles,
 )
 from siglum.codecs.image_vq.weights import VqWeights, load_by_id, load_by_name, make
 from siglum.errors import ChecksumMismatch, MalformedHeader, Truncated, UnsupportedInputError, UsageError
@@ -232,13 +237,12 @@ class ImageVqCodec:
             )
         if header.shape[2:] == (4,):
             pixels = np.dstack([pixels, _opacity_of(found, height, width, partial)])
-        number = header.extra.get(SOURCE_FORMAT_KEY)
         return Picture(
             pixels,
             icc=found.only(ChunkType.ICC),
             exif=found.only(ChunkType.EXIF),
             xmp=found.only(ChunkType.XMP),
-            source_format=SOURCE_FORMATS.get(number) if isinstance(number, int) else None,
+            source_format=source_format(header),
         )
 
     def decode_parts(self, header: Header, parts: dict[int, stream.Part]) -> NDArray[np.uint8]:
@@ -286,7 +290,7 @@ class ImageVqCodec:
         height, width = shape[:2]
         rgb = windows.synthesise(weights.engine, weights.preset, y, level, height, width, self.threads)
         if len(shape) == 2:
-            return ((rgb.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+            return gray_of(rgb)
         return rgb
 
 

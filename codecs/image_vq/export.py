@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from siglum.codecs import models
 from siglum.codecs.image.constants import ANCHORS
 from siglum.codecs.image_vq import books as runtime
 from siglum.codecs.image_vq import learn
 from siglum.codecs.image_vq.constants import GRID, SCALES
-from siglum.codecs.image_vq.weights import BOOKS, CODEC, CONFIG, NETWORK, PRIOR, WORTH, Config
+from siglum.codecs.image_vq.weights import BOOKS, CONFIG, NETWORK, PRIOR, WORTH, Config
 from siglum.entropy.codebook_fit import ENERGY_BITS, bisect, cell_count, scale_numbers
 from siglum.entropy.tables import MAX_ENTRIES
 
@@ -89,14 +87,3 @@ def synthesis_tensors(model: torch.nn.Module, like: Mapping[str, NDArray[Any]]) 
     state = model.state_dict()
     names = [name for name in state if name.startswith(("synthesis.", "inverse_gain."))]
     return {NETWORK + name: state[name].numpy().astype(like[NETWORK + name].dtype) for name in names}
-
-
-def save(tensors: Mapping[str, NDArray[Any]], path: Path, card: Mapping[str, Any]) -> bytes:
-    """Write weights and their card; returns the id."""
-    from safetensors.numpy import save_file
-
-    identifier = models.model_id(tensors)
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
-    text = json.dumps({**card, "codec": CODEC, "id": identifier.hex()}, indent=1, ensure_ascii=False)
-    path.with_suffix(".json").write_text(text + "\n")
-    return identifier

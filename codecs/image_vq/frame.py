@@ -6,34 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from siglum.codecs.container import Header
-from siglum.codecs.image.constants import LEVELS, PATCH
+from siglum.codecs.image.frame import check_shape, level_of
 from siglum.codecs.image_vq.blocks import MAX_LANES
-from siglum.errors import LimitExceeded, MalformedHeader
+from siglum.errors import MalformedHeader
 
 CODEC_ID = 2
 CODEC_VERSION = 0
 LANES_KEY = 17  # extra: number of lanes
 GROUPS_KEY = 19  # extra: for each group of chunks, how many layers it holds
-MAX_LEVEL = LEVELS - 1
-MAX_SIDE = 2**18  # pixels
 MAX_LAYERS = 64
-TILE = 128  # latent positions on a side of a tile: 2048 pixels
-
-
-def grid(height: int, width: int) -> tuple[int, int]:
-    """Latent positions (rows, columns) of a picture."""
-    return -(-height // PATCH), -(-width // PATCH)
-
-
-def tiles(height: int, width: int) -> list[tuple[slice, slice]]:
-    """The tiles of a picture as slices of its grid of latents, row by row; a small one has a single tile."""
-    rows, columns = grid(height, width)
-    side = TILE if rows * columns > TILE * TILE else max(rows, columns)
-    return [
-        (slice(top, min(top + side, rows)), slice(left, min(left + side, columns)))
-        for top in range(0, rows, side)
-        for left in range(0, columns, side)
-    ]
 
 
 @dataclass(frozen=True)
@@ -79,16 +60,8 @@ def check_header(header: Header) -> Plan:
     """
     header.check_codec({CODEC_ID: CODEC_VERSION})
     header.check_keys({LANES_KEY, GROUPS_KEY})
-    shape = header.shape
-    planes = len(shape) in (2, 3) and shape[2:] in ((), (3,), (4,)) and min(shape) >= 1
-    if header.dtype != "uint8" or not planes:
-        raise MalformedHeader(f"{header.dtype} of shape {shape} is no picture: the file is damaged")
-    if max(shape[:2]) > MAX_SIDE:
-        raise LimitExceeded(
-            f"a side of {max(shape[:2])} pixels is beyond the {MAX_SIDE} that this codec takes"
-        )
-    if header.quality is None or not 0 <= header.quality <= MAX_LEVEL or len(header.model) != 8:
-        raise MalformedHeader("a picture needs a level of 0 to 255 and a model: the file is damaged")
+    check_shape(header)
+    level_of(header)
     lanes, groups = header.extra.get(LANES_KEY), header.extra.get(GROUPS_KEY)
     if not isinstance(lanes, int) or not 1 <= lanes <= MAX_LANES:
         raise MalformedHeader(f"a file has 1 to {MAX_LANES} lanes, not {lanes!r}")

@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.image.constants import ANCHOR_STEP, ANCHORS, HYPER_FACTOR, SCALES
-from siglum.entropy.integer_network import IntegerNetwork, PixelShuffle
+from siglum.codecs.image.conditioned import ConditionedNetwork, interpolate
+from siglum.codecs.image.constants import ANCHORS, HYPER_FACTOR, SCALES
+from siglum.entropy.integer_network import IntegerNetwork
 
-Integers = NDArray[np.int32]
 INDEX_UNIT = 256  # integers per step of the table index in the network's output
 HYPER_BOUND = 127  # hyperlatents are clamped to -127..127
-
-
-def interpolate(anchors: Integers, level: int) -> Integers:
-    """Integer interpolation between the anchors of a level: (anchors, C) int32, 0..255 -> (C,) int32."""
-    low, part = divmod(level, ANCHOR_STEP)
-    left, right = anchors[low].astype(np.int64), anchors[low + 1].astype(np.int64)
-    return ((left * (ANCHOR_STEP - part) + right * part + ANCHOR_STEP // 2) // ANCHOR_STEP).astype(np.int32)
 
 
 def table_of(value: NDArray[Any]) -> NDArray[np.uint8]:
@@ -52,15 +45,8 @@ class Prior:
         self.network = IntegerNetwork.from_tensors(
             {name.removeprefix("network."): array for name, array in own.items()}, dict(metadata)
         )
-        layers = [layer for layer in self.network.layers if not isinstance(layer, PixelShuffle)]
-        self._biases = [tensors.get(f"bias.{position}") for position in range(len(layers))]
-        for anchors, bound, layer in zip(self._biases, self.network.condition_bounds, layers, strict=True):
-            if anchors is None:
-                continue
-            if anchors.dtype != np.int32 or anchors.shape != (ANCHORS, layer.out_channels):
-                raise ValueError("a quality bias has a wrong type or shape")
-            if int(np.abs(anchors.astype(np.int64)).max()) > bound:
-                raise ValueError("a quality bias is beyond the bound that proves the network exact")
+        biases = [tensors.get(f"bias.{position}") for position in range(len(self.network.condition_bounds))]
+        self._conditioned = ConditionedNetwork(self.network, biases)
         self._hyper_index = np.asarray(tensors["hyper_index"])
         self.hyper, self.latent = self.network.in_channels, self.network.out_channels // 2
         fits = (
@@ -81,8 +67,5 @@ class Prior:
         self, z: NDArray[np.int16], level: int, shape: tuple[int, int], threads: int
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Means in 1/1024 of each channel's deviation and table indices, (rows, columns, latent) each."""
-        biases = self._biases
-        condition = [None if anchors is None else interpolate(anchors, level) for anchors in biases]
-        out = self.network(np.ascontiguousarray(z, np.int16), condition, threads=threads)
-        out = out[: shape[0], : shape[1]]
+        out = self._conditioned(np.ascontiguousarray(z, np.int16), level, threads)[: shape[0], : shape[1]]
         return out[..., : self.latent], table_of(out[..., self.latent :])

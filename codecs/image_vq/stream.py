@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from siglum.codecs.image import windows
 from siglum.codecs.image.constants import HYPER_FACTOR
+from siglum.codecs.image.lossy import grid, tiles
 from siglum.codecs.image_vq import blocks, cascade
 from siglum.codecs.image_vq.blocks import MAX_LANES, Layer
-from siglum.codecs.image_vq.frame import Plan, grid, tiles
+from siglum.codecs.image_vq.frame import Plan
 from siglum.codecs.image_vq.prior import HYPER_BOUND
 from siglum.codecs.image_vq.weights import VqWeights
 from siglum.entropy import rans

@@ -165,6 +165,6 @@ def main(
         "recipe": asdict(replace(recipe)),
         "curve": lines,
     }
-    identifier = export.save(tensors, path, card)
+    identifier = models.write(tensors, path, {**card, "codec": CODEC})
     log(f"{path}: model {identifier.hex()}; install it by: codec models add {path}")
     return path

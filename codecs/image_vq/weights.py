@@ -66,8 +66,8 @@ class VqWeights:
         self._tensors, self.id = tensors, identifier
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
         self.preset, self.ranges = config.preset, tuple(config.ranges)
-        self.prior = Prior(_below(tensors, PRIOR), config.network)
-        self.books = books.from_tensors(_below(tensors, BOOKS))
+        self.prior = Prior(models.below(tensors, PRIOR), config.network)
+        self.books = books.from_tensors(models.below(tensors, BOOKS))
         self.order = np.asarray(tensors["order"]).astype(np.intp)
         """(latent,): channels by falling importance."""
         self.conceal = np.asarray(tensors["conceal"], np.float32)
@@ -106,7 +106,7 @@ class VqWeights:
         """What runs the float networks."""
         from siglum.codecs.image.native_engine import NativeEngine
 
-        networks = {**_below(self._tensors, NETWORK), **_below(self._tensors, ENCODER_NETWORK)}
+        networks = {**models.below(self._tensors, NETWORK), **models.below(self._tensors, ENCODER_NETWORK)}
         return NativeEngine(networks, self.preset)
 
     def lift(self, level: int) -> float:
@@ -162,13 +162,4 @@ def load_by_id(identifier: bytes) -> VqWeights:
     UnknownModel
         If they are not installed, damaged, or of another codec.
     """
-    model = models.find(identifier)
-    if model.codec != CODEC:
-        raise UnknownModel(
-            f"the file names the model {model.name!r}, which is for {model.codec}, not {CODEC}"
-        )
-    return _load(model)
-
-
-def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    return _load(models.find_for(identifier, CODEC))

@@ -1,10 +1,6 @@
 """The GPU's kernels, compiled without a GPU: one warp a chunk, no barrier, nothing spilled."""
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -24,15 +20,8 @@ for capability in (80, 90):
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    # Its own process, since the interpreter's tests import the same kernels in their interpreted form.
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def rows(rows_of):
+    return rows_of(CODE)
 
 
 def test_every_form_compiles_for_both(rows):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from siglum.codecs import container
+from siglum.codecs.image.lossy import tiles
 from siglum.codecs.image_vq.codec import ConcealedWarning, ImageVqCodec
-from siglum.codecs.image_vq.frame import check_header, tiles
+from siglum.codecs.image_vq.frame import check_header
 
 
 @pytest.mark.slow
