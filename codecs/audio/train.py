@@ -1,0 +1,265 @@
+"""Training of the audio models: one run, every rate, resumable at any time; its schedule goes by the clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
+from siglum.codecs.audio.transform import PRESETS, AudioModel
+from siglum.datasets.audio import SegmentSampler, find_recordings, load, speakers
+from siglum.errors import UsageError
+
+SAVE_SECONDS = 240.0
+LEVEL = 0.07  # root mean square that recordings are brought to
+SILENCE = 1e-3  # frames below that part of the level may have no codes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run besides the recordings."""
+
+    preset: str = "speech"
+    hours: float = 2.0
+    batch: int = 12
+    frames: int = 64
+    learning_rate: float = 1e-3
+    muon: bool = True
+    warmup_steps: int = 200
+    continuous: int = 800  # steps before the quantizer begins
+    cooldown: float = 0.4
+    ema: float = 0.998
+    mel: float = 1.0
+    loudness: float = 0.25
+    phase: float = 1.0  # weight of the complex distance at all stages; less at fewer
+    commitment: float = 1.0
+    seed: int = 1
+    held_out: tuple[str, ...] = ()
+
+
+def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for everything else; or AdamW alone."""
+    matrices, others = list[nn.Parameter](), list[nn.Parameter]()
+    for name, parameter in model.named_parameters():
+        hidden = parameter.ndim == 2 and name.endswith(("widen.weight", "narrow.weight"))
+        (matrices if hidden and recipe.muon else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.8, 0.98), weight_decay=0.0)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices, lr=recipe.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=4
+            )
+        )
+    return optimizers
+
+
+def levelled(samples: Tensor) -> Tensor:
+    """(B, N) at a root mean square of `LEVEL`, peaks at most 0.99."""
+    size = samples.square().mean(1, keepdim=True).sqrt()
+    peak = samples.abs().amax(1, keepdim=True)
+    return samples * torch.minimum(LEVEL / (size + 1e-5), 0.99 / (peak + 1e-5))
+
+
+class Trainer:
+    """One training run in a folder: `last.pt` to resume from, `curve.jsonl`."""
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, log: Callable[[str], None] = print) -> None:
+        self.recipe, self.out, self.log = recipe, out, log
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        self.random = np.random.default_rng(recipe.seed)
+        self.model = AudioModel(PRESETS[recipe.preset])
+        self.average = AudioModel(self.model.preset)
+        self.average.load_state_dict(self.model.state_dict())
+        groups = speakers(find_recordings(data), data)
+        missing = set(recipe.held_out) - set(groups)
+        if missing:
+            raise UsageError(f"{data} has no folder {', '.join(sorted(missing))} to hold out")
+        train = [path for name, paths in groups.items() if name not in recipe.held_out for path in paths]
+        held = [path for name in recipe.held_out for path in groups[name]]
+        p = self.model.preset
+        self.sampler = SegmentSampler(
+            train, p.rate, recipe.frames * p.frame, seed=recipe.seed, cache=out / "samples.npz"
+        )
+        self.clips = clips(held or train[::50], p.rate, p.frame)
+        self.optimizers = make_optimizers(self.model, recipe)
+        self.step, self.seconds = 0, 0.0
+        self.data_note = f"{len(train)} recordings of {data}"
+        self.log(f"{len(train)} recordings to train on, {len(self.clips)} clips of others to validate on")
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint of an earlier run."""
+        state = torch.load(checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.model.quantised = self.average.quantised = state["quantised"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.sampler.random = np.random.default_rng(self.recipe.seed + self.step)
+        self.random = np.random.default_rng(self.recipe.seed + self.step + 1)
+        self.log(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
+
+    def save(self, name: str = "last.pt") -> None:
+        """Write a checkpoint, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "quantised": self.model.quantised,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+            "recipe": asdict(self.recipe),
+        }
+        temporary = self.out / (name + ".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.out / name)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch (B, N), its stages a frame (B, T), and the part of all stages that each entry has (B,)."""
+        recipe, p = self.recipe, self.model.preset
+        x = torch.from_numpy(self.sampler.batch(recipe.batch))
+        tilt = torch.from_numpy(self.random.uniform(-0.4, 0.4, (recipe.batch, 1)).astype(np.float32))
+        x = x - tilt * torch.nn.functional.pad(x, (1, 0))[:, :-1]
+        gain = torch.from_numpy(self.random.uniform(-6, 6, (recipe.batch, 1)).astype(np.float32))
+        x = levelled(levelled(x) * 10 ** (gain / 20)) * 10 ** (gain / 20)
+        counts = self.random.integers(1, p.stages + 1, (recipe.batch, 1)).repeat(recipe.frames, 1)
+        counts[self.random.random(recipe.batch) < 0.3] = p.stages
+        mixed = self.random.random(recipe.batch) < 0.3  # every frame its own, in the neighbourhood
+        wobble = self.random.integers(-1, 2, counts.shape) * mixed[:, None]
+        counts = np.clip(counts + wobble, 1, p.stages)
+        frames = x.reshape(recipe.batch, recipe.frames, p.frame).square().mean(2).sqrt().numpy()
+        silent = (frames < SILENCE * LEVEL * 4) & (self.random.random(counts.shape) < 0.5)
+        counts[silent] = 0
+        return x.clamp(-1, 1), torch.from_numpy(counts), torch.from_numpy(counts.mean(1) / p.stages).float()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        mean = dict(self.average.named_parameters())
+        for name, parameter in self.model.named_parameters():
+            mean[name].lerp_(parameter, 1 - decay)
+
+    def start_quantizer(self) -> None:
+        """Set rotation and codebooks from latents of training segments."""
+        with torch.no_grad():
+            latents = torch.cat([self.model.analyse(self.draw()[0]) for _ in range(60)])
+            self.model.quantizer.start(latents.reshape(-1, latents.shape[-1]))
+        self.average.load_state_dict(self.model.state_dict())
+        self.model.quantised = self.average.quantised = True
+        self.log(f"step {self.step}: quantizer started from {latents.shape[0] * latents.shape[1]} frames")
+
+    @torch.no_grad()
+    def report(self) -> None:
+        """Validate the averaged weights and add a line to the curve."""
+        self.average.eval()
+        self.average.quantizer.load_state_dict(self.model.quantizer.state_dict())
+        rows = validate(self.average, self.clips)
+        line = {"step": self.step, "hours": round(self.seconds / 3600, 4), "validation": rows}
+        with (self.out / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        text = "  ".join(f"{r['stages']}: {r['mel']:.3f}/{r['pesq']:.2f}/{r['stoi']:.3f}" for r in rows)
+        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  stages: mel/pesq/stoi {text}")
+
+    def run(self, every_minutes: float = 10.0) -> None:
+        """Train until the hours are over."""
+        recipe, budget = self.recipe, self.recipe.hours * 3600
+        p = self.model.preset
+        due, save_due = self.seconds + every_minutes * 60, self.seconds + SAVE_SECONDS
+        terms: list[list[float]] = []
+        self.model.train()
+        while self.seconds < budget:
+            start = time.perf_counter()
+            if not self.model.quantised and self.step >= recipe.continuous:
+                self.start_quantizer()
+            left = (1.0 - self.seconds / budget) / recipe.cooldown
+            factor = min(1.0, (self.step + 1) / recipe.warmup_steps) * min(1.0, max(left, 0.0))
+            x, counts, part = self.draw()
+            with torch.autocast("cpu", torch.bfloat16):
+                y, commitment, usage = self.model(x, counts)
+            y = y.float()
+            inside = slice(p.window, -p.window)
+            mel = mel_loss(x[:, inside], y[:, inside], p.rate)
+            loud = loudness_loss(x[:, inside], y[:, inside], p.rate)
+            phase = complex_loss(x[:, inside], y[:, inside])
+            loss = (
+                (recipe.mel * mel + recipe.loudness * loud + recipe.phase * (0.2 + 0.8 * part) * phase).mean()
+                + recipe.commitment * commitment
+            )
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate * factor * (
+                        2.0 if type(optimizer).__name__ == "Muon" else 1.0
+                    )
+                if torch.isfinite(norm):
+                    optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            self._update_average()
+            self.step += 1
+            terms.append([v.mean().item() for v in (loss, mel, loud, phase, torch.as_tensor(commitment))])
+            self.seconds += time.perf_counter() - start
+            if self.step % 100 == 0:
+                means = "  ".join(f"{v:.4f}" for v in np.mean(terms[-100:], axis=0))
+                used = f"  used {min(usage):.2f}" if usage else ""
+                self.log(
+                    f"step {self.step}  {self.seconds:.0f} s  loss/mel/loud/phase/commit {means}"
+                    f"  norm {norm:.2f}{used}"
+                )
+            if self.seconds >= due:
+                due = self.seconds + every_minutes * 60
+                self.report()
+            if self.seconds >= save_due:
+                save_due = self.seconds + SAVE_SECONDS
+                self.save()
+        self.report()
+        self.save()
+
+
+def clips(paths: list[Path], rate: int, frame: int, count: int = 16, seconds: float = 4.0) -> list[NDArray[np.float32]]:
+    """Evenly spaced recordings of two seconds or more, cut to whole frames of at most four seconds."""
+    found = []
+    for path in paths[:: max(1, len(paths) // (3 * count))]:
+        audio = load(path, rate).mean(1)[: int(seconds * rate)]
+        if len(audio) >= 2 * rate and len(found) < count:
+            found.append(np.ascontiguousarray(audio[: len(audio) // frame * frame], np.float32))
+    return found
+
+
+@torch.no_grad()
+def validate(model: AudioModel, recordings: list[NDArray[np.float32]]) -> list[dict[str, float]]:
+    """Mel distance, and PESQ and STOI where they are installed, at some numbers of stages."""
+    from pesq import pesq
+    from pystoi import stoi
+
+    p = model.preset
+    rows = []
+    for stages in (2, 3, p.stages):
+        values = []
+        for samples in recordings:
+            x = levelled(torch.from_numpy(samples)[None])
+            counts = torch.full((1, x.shape[1] // p.frame), stages)
+            latents = model.analyse(x)
+            if model.quantised:
+                codes = model.quantizer.encode(latents, stages=stages * p.groups)
+                latents = model.quantizer.decode(codes)
+            del counts
+            y = model.synthesise(latents)
+            a, b = x[0].numpy(), y[0].clamp(-1, 1).numpy()
+            score = pesq(16000, a, b, "wb") if p.rate == 16000 else float("nan")
+            clear = stoi(a, b, p.rate)
+            values.append([mel_loss(x, y, p.rate).item(), score, clear])
+        mel, score, clear = np.mean(values, axis=0)
+        rows.append({"stages": stages, "mel": float(mel), "pesq": float(score), "stoi": float(clear)})
+    return rows

@@ -1,0 +1,210 @@
+"""The networks of the audio codec in torch: STFT, ConvNeXt blocks at frame rate, GRVQ, inverse STFT.
+
+A frame is two hops of the short-time Fourier transform. Everything but the transform itself works at frame rate, so
+that most of the work is matrix products (as in Vocos, Siuzdak, ICLR 2024; AP-BWE, Lu et al. 2024). The head gives
+for each bin a log magnitude and a direction in the complex plane. Blocks look back six frames, some of them five
+back and one ahead: how far ahead a model looks is its latency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from siglum.quantizers.group_residual import GroupResidualQuantizer
+
+HOPS = 2  # of the STFT in a frame
+TAPS = 7
+MAGNITUDE_FLOOR = 1e-5
+COMPRESSION = 0.3  # exponent of magnitudes that the encoder sees
+LOUDEST = 6.0  # natural logarithm of the largest magnitude of the head, windows of unit sum
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a model.
+
+    Attributes
+    ----------
+    rate
+        Samples a second.
+    hop
+        Samples of a hop; a frame has two, a window four.
+    """
+
+    rate: int
+    hop: int
+    latent: int
+    groups: int
+    stages: int
+    codewords: int
+    encoder_width: int
+    encoder_blocks: int
+    encoder_ahead: int  # blocks that look one frame ahead
+    decoder_width: int
+    decoder_blocks: int
+    decoder_ahead: int
+    expansion: int = 3
+
+    @property
+    def frame(self) -> int:
+        """Samples of a frame."""
+        return HOPS * self.hop
+
+    @property
+    def window(self) -> int:
+        """Samples of a window."""
+        return 4 * self.hop
+
+    @property
+    def bins(self) -> int:
+        """Frequencies of a spectrum."""
+        return self.window // 2 + 1
+
+
+PRESETS = {
+    "speech": Preset(16000, 160, 128, 2, 6, 1024, 256, 6, 3, 320, 8, 4),
+    "fullband": Preset(44100, 441, 192, 4, 12, 1024, 320, 6, 3, 384, 8, 4),
+}
+
+
+class Block(nn.Module):
+    """``x += narrow(act(widen(norm(depthwise(x)))))`` over (B, T, C); ``ahead`` of seven taps lie in the future."""
+
+    def __init__(self, width: int, expansion: int, ahead: int) -> None:
+        super().__init__()
+        self.ahead = ahead
+        self.taps = nn.Parameter(torch.randn(TAPS, width) * 0.05)
+        with torch.no_grad():
+            self.taps[TAPS - 1 - ahead] += 1.0
+        self.taps_bias = nn.Parameter(torch.zeros(width))
+        self.widen = nn.Linear(width, expansion * width)
+        self.narrow = nn.Linear(expansion * width, width)
+        nn.init.orthogonal_(self.widen.weight)
+        nn.init.normal_(self.narrow.weight, std=0.1 * (expansion * width) ** -0.5)
+        nn.init.zeros_(self.widen.bias)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        length = x.shape[1]
+        padded = functional.pad(x, (0, 0, TAPS - 1 - self.ahead, self.ahead))
+        mixed = self.taps_bias.expand_as(x)
+        for tap in range(TAPS):
+            mixed = mixed + padded[:, tap : tap + length] * self.taps[tap]
+        mixed = functional.layer_norm(mixed.float(), mixed.shape[-1:])
+        wide = self.widen(mixed)
+        wide = wide * (wide + 0.5).clamp(0, 1)
+        return x + self.narrow(wide).float()
+
+
+class FrameQuantizer(GroupResidualQuantizer):
+    """Group-residual VQ of which every frame uses a number of stages of its own, given by ``counts`` in training."""
+
+    counts: Tensor | None = None
+
+    def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
+        if self.counts is None:
+            return None
+        layer = torch.arange(self.stages, device=device) // self.step
+        return layer < self.counts.reshape(-1, 1)
+
+
+class Outcome(NamedTuple):
+    """What `AudioModel.forward` gives."""
+
+    samples: Tensor
+    loss: Tensor
+    usage: tuple[float, ...]
+
+
+class AudioModel(nn.Module):
+    """Samples (B, N) at the preset's rate -> latents (B, T, D) -> codes (B, T, G * R) -> samples."""
+
+    window: Tensor
+
+    def __init__(self, preset: Preset, quantizer: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self.preset = preset
+        p = preset
+        self.register_buffer("window", torch.hann_window(p.window))
+        self.encoder_in = nn.Linear(HOPS * 3 * p.bins, p.encoder_width)
+        self.encoder_blocks = nn.ModuleList(
+            Block(p.encoder_width, p.expansion, int(i < p.encoder_ahead)) for i in range(p.encoder_blocks)
+        )
+        self.encoder_out = nn.Linear(p.encoder_width, p.latent)
+        self.decoder_in = nn.Linear(p.latent, p.decoder_width)
+        self.decoder_blocks = nn.ModuleList(
+            Block(p.decoder_width, p.expansion, int(i < p.decoder_ahead)) for i in range(p.decoder_blocks)
+        )
+        self.decoder_out = nn.Linear(p.decoder_width, HOPS * 3 * p.bins)
+        self.quantizer = FrameQuantizer(
+            p.latent,
+            p.groups,
+            p.stages,
+            p.codewords,
+            rotation="pca",
+            codebook={"kind": "ema", "commitment": 0.25},
+        )
+        self.quantised = False
+
+    def spectra(self, samples: Tensor) -> Tensor:
+        """(B, N) -> complex (B, 2T, bins); N is a multiple of the frame, windows are centred in their hops."""
+        p = self.preset
+        before = (p.window - p.hop) // 2
+        padded = functional.pad(samples, (before, p.window - p.hop - before))
+        frames = padded.unfold(1, p.window, p.hop) * self.window
+        return torch.fft.rfft(frames) / (p.window / 4)
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """Complex (B, 2T, bins) -> (B, T, 6 bins): compressed real and imaginary parts, log magnitudes."""
+        magnitude = spectra.abs().clamp_min(MAGNITUDE_FLOOR)
+        scale = magnitude ** (COMPRESSION - 1)
+        logs = magnitude.log() / 4 + 1
+        parts = torch.cat([spectra.real * scale, spectra.imag * scale, logs], 2)
+        return parts.reshape(len(parts), -1, HOPS * 3 * self.preset.bins)
+
+    def analyse(self, samples: Tensor) -> Tensor:
+        """Samples (B, N) -> latents (B, N / frame, D)."""
+        x = self.encoder_in(self.features(self.spectra(samples))).float()
+        for block in self.encoder_blocks:
+            x = block(x)
+        return self.encoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+
+    def synthesise(self, latents: Tensor) -> Tensor:
+        """Latents (B, T, D) -> samples (B, T * frame)."""
+        p = self.preset
+        x = self.decoder_in(latents).float()
+        for block in self.decoder_blocks:
+            x = block(x)
+        out = self.decoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+        level, real, imaginary = out.reshape(len(out), -1, 3, p.bins).unbind(2)
+        size = (level * 4 - 4).clamp_max(LOUDEST).exp() * torch.rsqrt(real**2 + imaginary**2 + 1e-6)
+        spectra = torch.complex(real * size, imaginary * size)
+        frames = torch.fft.irfft(spectra * (p.window / 4), p.window) * self.window / 1.5
+        count, before = frames.shape[1], (p.window - p.hop) // 2
+        length = (count - 1) * p.hop + p.window
+        total = functional.fold(frames.transpose(1, 2), (1, length), (1, p.window), stride=(1, p.hop))
+        return total[:, 0, 0, before : before + count * p.hop]
+
+    def forward(self, samples: Tensor, counts: Tensor) -> Outcome:
+        """Code and decode with gradients.
+
+        Parameters
+        ----------
+        samples : float32 (B, N)
+            -1 to 1.
+        counts : int64 (B, T)
+            Stages that each frame uses.
+        """
+        latents = self.analyse(samples)
+        if not self.quantised:
+            return Outcome(self.synthesise(latents), latents.new_zeros(()), ())
+        self.quantizer.counts = counts
+        result = self.quantizer(latents)
+        loss = torch.stack(list(result.losses.values())).sum()
+        return Outcome(self.synthesise(result.values), loss, result.usage.fraction)
