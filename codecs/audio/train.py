@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs.audio.constants import LEVEL
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
-from siglum.codecs.audio.transform import PRESETS, AudioModel
+from siglum.codecs.audio.presets import PRESETS
+from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler, find_recordings, load, speakers
 from siglum.errors import UsageError
 
 SAVE_SECONDS = 240.0
-LEVEL = 0.07  # root mean square that recordings are brought to
 SILENCE = 1e-3  # frames below that part of the level may have no codes
 
 
