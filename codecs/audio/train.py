@@ -44,6 +44,7 @@ class Recipe:
     commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
+    speeds: tuple[float, ...] = (0.89, 1.0, 1.13)  # every recording at each: more voices
 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -90,7 +91,7 @@ class Trainer:
         held = [path for name in recipe.held_out for path in groups[name]]
         p = self.model.preset
         self.sampler = SegmentSampler(
-            train, p.rate, recipe.frames * p.frame, seed=recipe.seed, cache=out / "samples.npz"
+            train, p.rate, recipe.frames * p.frame, recipe.speeds, recipe.seed, out / "samples.npz"
         )
         self.clips = clips(held or train[::50], p.rate, p.frame)
         self.optimizers = make_optimizers(self.model, recipe)
