@@ -2,7 +2,8 @@
 
 A frame's codes stand stage by stage. The networks see the frames before, from the start of the chunk on, and the
 codes of the frame that come earlier; what they give is a softmax over the codewords in exact integers, so that a
-stream decodes on every machine. How many stages each frame uses is coded first. docs/format.md has the arithmetic.
+stream decodes on every machine. How many stages a frame uses is coded before its codes, unless all frames of the
+chunk use as many. docs/format.md has the arithmetic.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from siglum.kernels import dispatch
 METADATA = "code_prior"
 PRECISION = 15
 EMBEDDING_UNIT = 16  # networks see 16 times the stored integers
-PRESENT = 127 * EMBEDDING_UNIT  # what the frame network sees in the place of the count of stages
+PRESENT = 127 * EMBEDDING_UNIT  # what networks see in the place of a frame's number of stages
 _KEYS = {"groups", "taps", "averages", "sees"}
 
 
@@ -34,7 +35,8 @@ class Prior:
     ----------
     tensors
         ``words`` int8 (S, K, e): what the networks see of each codeword; and the networks of pointwise layers
-        ``frame.``, ``context.`` and ``code.0.`` to ``code.{S - 1}.``, as `IntegerNetwork.tensors` names them.
+        ``frame.``, ``count.``, ``context.`` and ``code.0.`` to ``code.{S - 1}.``, as `IntegerNetwork.tensors` names
+        them.
     metadata
         What the networks need besides, and under ``code_prior`` the groups, the frames and running means that the
         context sees, and the codes that each code sees.
@@ -59,13 +61,14 @@ class Prior:
         if not 1 <= self.groups <= self.codes or self.codes % self.groups:
             raise ValueError(f"{self.codes} codes do not stand in {self.groups} groups")
         self.stages = self.codes // self.groups
-        names = ["frame.", "context.", *(f"code.{i}." for i in range(self.codes))]
+        names = ["frame.", "count.", "context.", *(f"code.{i}." for i in range(self.codes))]
         self.networks = [IntegerNetwork.from_tensors(_under(tensors, name), metadata, name) for name in names]
-        frame, context, *predictors = self.networks
+        frame, count, context, *predictors = self.networks
         self.frame, self.context = frame.out_channels, context.out_channels
         for network, least in (
             (frame, PRESENT),
-            (context, _reach(frame)),
+            (count, _reach(frame)),
+            (context, max(PRESENT, _reach(frame))),
             *((network, max(PRESENT, _reach(context))) for network in predictors),
         ):
             if network.input_bound < least:

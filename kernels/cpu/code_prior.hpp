@@ -1,8 +1,8 @@
 // Codes of a residual vector quantizer, frame after frame, each under a softmax that integer networks predict from the
 // frames before and from the earlier codes of its own frame. docs/format.md has the arithmetic.
 //
-// A frame has up to `codes` codes, stage by stage; count t of the stages it uses is coded before all codes. A chunk
-// begins without any past.
+// A frame has up to `codes` codes, stage by stage. How many stages it uses is coded before them, unless all frames of
+// the chunk use as many. A chunk begins without any past.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,7 @@ struct Sizes {
 
   size_t stages() const { return codes / groups; }
   size_t frame_inputs() const { return codes * embedding + stages() + 1; }
-  size_t context_inputs() const { return frame * (taps + averages.size()); }
+  size_t past() const { return frame * (taps + averages.size()); }
   size_t members() const { return words <= 512 ? 16 : 32; }
   size_t cells() const { return words / members(); }
 };
@@ -49,7 +49,8 @@ class CodePrior {
   // words: (codes, words, embedding). Throws std::invalid_argument if sizes do not fit each other.
   CodePrior(const char* isa, Sizes sizes, const int8_t* words, const int32_t* exponentials);
 
-  // Network 0 sees a frame, 1 the past, 2 + i predicts code i. Throws std::invalid_argument.
+  // Network 0 sees a frame, 1 predicts a count from the past, 2 sees the past and the count, 3 + i predicts code i.
+  // Throws std::invalid_argument.
   void add_layer(size_t network, const int8_t* weight, size_t out_channels, size_t in_channels, const int32_t* bias,
                  const int32_t* multiplier, int shift, int32_t low, int32_t high);
   // Throws std::invalid_argument unless every network has the inputs and outputs that the sizes ask for.
@@ -68,15 +69,15 @@ class CodePrior {
   void logits(const Frames& frames, int16_t* out) const;
 
  private:
-  struct Scratch;
   class Past;
-  class Counts;
-  template <class Function>
-  void walk(size_t frames, const int32_t* counts, int32_t* codes, const Function& code_of) const;
+  struct Scratch;
+  template <class Next, class See>
+  void walk(size_t frames, int32_t* counts, int32_t* codes, const Next& next, const See& see) const;
+  template <class Next>
+  void walk(size_t frames, int32_t* counts, int32_t* codes, const Next& next) const;
   void cell_frequencies(const int16_t* logits, Scratch& scratch) const;
-  void member_frequencies(const int16_t* logits, size_t cell, Scratch& scratch) const;
+  void few_frequencies(const int16_t* logits, size_t count, Scratch& scratch) const;
   void share(const int32_t* weights, size_t count, size_t padded, uint64_t total, Scratch& scratch) const;
-  const uint32_t* share_few(const int32_t* weights, size_t count, uint64_t total, Scratch& scratch) const;
 
   Sizes sizes_;
   const codebook::Kernels& kernels_;

@@ -15,7 +15,6 @@ from siglum.kernels.reference.codebook import exponential, shares
 PRECISION = 15
 LOGIT_UNIT = 4  # of the exponentials' units, 1/4096 bit
 PRESENT = 127 * 16
-COUNT_UNIT = 1 << 14
 
 Symbol = tuple[NDArray[np.int64], int]
 """Frequencies of a table, and the entry that is coded."""
@@ -31,24 +30,6 @@ def table(logits: NDArray[np.int64]) -> NDArray[np.int64]:
     return exponential((logits.max() - logits) * LOGIT_UNIT, exponentials())
 
 
-def count_symbols(counts: Sequence[int], stages: int) -> Iterator[Symbol]:
-    """The mode, then each count under tables that learn from them."""
-    constant = len(set(counts)) == 1
-    yield shares(np.full(stages + 2, COUNT_UNIT, np.int64), PRECISION), counts[0] if constant else stages + 1
-    if constant:
-        return
-    symbols = np.arange(stages + 1)
-    apart = np.abs(symbols[:, None] - symbols)
-    tables = np.vstack([np.choose(np.minimum(apart, 2), [16, 4, 1]), np.ones((1, stages + 1), np.int64)])
-    before = stages + 1
-    for now in counts:
-        yield shares(tables[before] * COUNT_UNIT, PRECISION), now
-        tables[before, now] += 16
-        if tables[before].sum() > 4096:
-            tables[before] = (tables[before] + 1) // 2
-        before = now
-
-
 def symbols(
     words: NDArray[np.int8],
     networks: Sequence[IntegerNetwork],
@@ -59,14 +40,14 @@ def symbols(
     codes: NDArray[np.integer[Any]],
     counts: Sequence[int],
 ) -> Iterator[Symbol]:
-    """Cell and member of every code, after the counts.
+    """The mode; and of each frame its count, where they differ, then cell and member of every code.
 
     Parameters
     ----------
     words
         (S, K, e).
     networks
-        Of a frame, of the past, and one a code.
+        Of a frame, of a count, of the past, and one a code.
     codes
         (T, S).
     counts
@@ -76,22 +57,25 @@ def symbols(
         return
     stages = len(words) // groups
     members = 16 if words.shape[1] <= 512 else 32
-    yield from count_symbols([int(count) for count in counts], stages)
+    constant = len({int(count) for count in counts}) == 1
+    yield shares(table(np.zeros(stages + 2, np.int64)), PRECISION), int(counts[0]) if constant else stages + 1
     past = [np.zeros(networks[0].out_channels, np.int64) for _ in range(taps)]
     means = [np.zeros(networks[0].out_channels, np.int64) for _ in averages]
     for frame, count in zip(codes, counts, strict=True):
-        seen = np.zeros((len(words), words.shape[2]), np.int64)
-        if count:
-            context = run(networks[1], np.concatenate([*past, *((mean + 128) >> 8 for mean in means)]))
-        for i in range(count * groups):
-            logits = run(networks[2 + i], np.concatenate([context, *(seen[j] for j in sees[i])]))
-            cells = logits.reshape(-1, members)
-            cell, member = divmod(int(frame[i]), members)
-            yield shares(table(logits).reshape(-1, members).sum(1), PRECISION), cell
-            yield shares(table(cells[cell]), PRECISION), member
-            seen[i] = words[i, frame[i]].astype(np.int64) * 16
+        before = np.concatenate([*past, *((mean + 128) >> 8 for mean in means)])
+        if not constant:
+            yield shares(table(run(networks[1], before)), PRECISION), int(count)
         present = np.zeros(stages + 1, np.int64)
         present[count] = PRESENT
+        seen = np.zeros((len(words), words.shape[2]), np.int64)
+        if count:
+            context = run(networks[2], np.concatenate([before, present]))
+        for i in range(count * groups):
+            logits = run(networks[3 + i], np.concatenate([context, *(seen[j] for j in sees[i])]))
+            cell, member = divmod(int(frame[i]), members)
+            yield shares(table(logits).reshape(-1, members).sum(1), PRECISION), cell
+            yield shares(table(logits.reshape(-1, members)[cell]), PRECISION), member
+            seen[i] = words[i, frame[i]].astype(np.int64) * 16
         newest = run(networks[0], np.concatenate([seen.ravel(), present]))
         past = [newest, *past[:-1]]
         means = [mean + ((newest * 256 - mean) >> shift) for mean, shift in zip(means, averages, strict=True)]

@@ -46,7 +46,9 @@ def parts(
         metadata.update(network.metadata(name))
 
     add("frame.", [codes * embedding + codes // groups + 1, frame], 0, 1.0)
-    add("context.", [frame * (taps + len(averages)), hidden, context], 0, 1.0)
+    past, present = frame * (taps + len(averages)), codes // groups + 1
+    add("count.", [past, present], -32768, 1.0)
+    add("context.", [past + present, hidden, context], 0, 1.0)
     for i in range(codes):
         add(f"code.{i}.", [context + len(sees[i]) * embedding, hidden, words], -32768, 1.0 / sharp)
     return tensors, metadata
