@@ -98,7 +98,7 @@ class Prior:
 
     def decode(
         self, payload: bytes, frames: int, *, isa: str | None = None
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """Codes (T, S), zeros where a frame has none, and counts (T,) of a chunk of ``frames`` frames.
 
         Raises
@@ -113,15 +113,48 @@ class Prior:
         if status:
             kind, what = _PROBLEMS[status]
             raise kind(f"the coded frames {what}: the file is cut off or damaged")
-        return codes, counts
+        return codes, counts.astype(np.uint8)
 
-    def bits(self, codes: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
-        """What each code costs, (T, S) in bits; 0 where a frame has none."""
-        return self._bits(codes, counts)[0]
+    def bits(self, codes: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float32]:
+        """What each code costs, (T, S) in bits; 0 where a frame has none. By default all frames use all stages."""
+        used = np.full(len(np.asarray(codes)), self.stages) if counts is None else counts
+        return np.asarray(self._bits(codes, used)[0], np.float32)
 
     def count_bits(self, codes: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         """What the counts cost, (T + 1,) in bits: whether they change, then each of them."""
         return self._bits(codes, counts)[1]
+
+    def choose(
+        self,
+        latents: NDArray[np.float32],
+        books: NDArray[np.float32],
+        counts: ArrayLike,
+        weight: float,
+    ) -> NDArray[np.int32]:
+        """Codes that are near latents and cheap: code by code the least distance plus price times bits.
+
+        Parameters
+        ----------
+        latents : float32, shape (T, G * D)
+        books : float32, shape (S, D, K)
+            Codewords of each code, component by component.
+        counts : int array, shape (T,)
+            Stages that each frame uses.
+        weight
+            Price of a bit, as a part of the distance to the nearest codeword. About 0.03 trades a bit for as much
+            error as a bit takes away elsewhere; 0 gives the nearest codewords.
+
+        Returns
+        -------
+        codes : int32, shape (T, S)
+            Zeros where a frame has none.
+        """
+        used = np.ascontiguousarray(counts, np.int32)
+        codes = np.empty((len(latents), self.codes), np.int32)
+        self._handle(dispatch.isa()).choose(
+            np.ascontiguousarray(latents, np.float32), np.ascontiguousarray(books, np.float32), used, weight, codes
+        )
+        return codes
 
     def logits(self, codes: ArrayLike, counts: ArrayLike) -> NDArray[np.int16]:
         """Logarithms of unnormalised probabilities of all codewords, (T, S, K), in 1/1024 bit; 0 where none."""

@@ -128,8 +128,8 @@ def train_prior(
     *,
     minutes: float = 12.0,
     start: dict[str, Tensor] | None = None,
-    batch: int = 16,
-    frames: int = 100,
+    batch: int = 8,
+    frames: int = 80,
     learning_rate: float = 2e-3,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -161,8 +161,7 @@ def train_prior(
         factor = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part)))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * factor
-        with torch.autocast("cpu", torch.bfloat16):
-            costs, many, of_counts = network(*batches.draw(batch))
+        costs, many, of_counts = network(*batches.draw(batch))
         loss = costs.sum() / max(1, int(many.sum()))
         (loss + 0.1 * of_counts).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

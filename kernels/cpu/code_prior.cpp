@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -176,7 +177,7 @@ void CodePrior::few_frequencies(const int16_t* logits, size_t count, Scratch& sc
 }
 
 // Goes through a chunk: next(frequencies, number) codes the number, or says it where codes and counts are to be found
-// and are zeros before; kStop ends it. see(logits, t, i) is shown what code i of frame t is predicted from.
+// and are zeros before; kStop ends it. see(logits, t, i, code) is shown what a code is predicted from, and may set it.
 template <class Next, class See>
 void CodePrior::walk(size_t frames, int32_t* counts, int32_t* codes, const Next& next, const See& see) const {
   if (!frames) return;
@@ -214,8 +215,8 @@ void CodePrior::walk(size_t frames, int32_t* counts, int32_t* codes, const Next&
         to += width;
       }
       runners[kFixed + i].run(in.data(), 1, logits.data());
-      see(logits.data(), t, i);
       int32_t& code = codes[t * sizes_.codes + i];
+      see(logits.data(), t, i, code);
       cell_frequencies(logits.data(), scratch);
       const size_t cell = next(frequencies, static_cast<size_t>(code) / members);
       if (cell == kStop) return;
@@ -235,7 +236,7 @@ void CodePrior::walk(size_t frames, int32_t* counts, int32_t* codes, const Next&
 
 template <class Next>
 void CodePrior::walk(size_t frames, int32_t* counts, int32_t* codes, const Next& next) const {
-  walk(frames, counts, codes, next, [](const int16_t*, size_t, size_t) {});
+  walk(frames, counts, codes, next, [](const int16_t*, size_t, size_t, int32_t) {});
 }
 
 std::vector<uint8_t> CodePrior::encode(const Frames& frames) const {
@@ -292,12 +293,55 @@ void CodePrior::frequencies(const Frames& frames, uint16_t* of_codes, uint16_t* 
   }
 }
 
+void CodePrior::choose(const Latents& latents, const int32_t* given, float weight, int32_t* codes) const {
+  constexpr size_t kTile = 16;  // divides the number of words
+  const size_t words = sizes_.words, width = latents.width, groups = sizes_.groups;
+  std::vector<int32_t> counts(given, given + latents.count);
+  std::vector<float> rest(groups * width), distances(words), norms(sizes_.codes * words, 0.0f);
+  for (size_t i = 0; i < sizes_.codes; ++i) {
+    for (size_t d = 0; d < width; ++d) {
+      const float* const row = latents.books + (i * width + d) * words;
+      for (size_t k = 0; k < words; ++k) norms[i * words + k] += row[k] * row[k];
+    }
+  }
+  std::fill(codes, codes + latents.count * sizes_.codes, 0);
+  const auto see = [&](const int16_t* logits, size_t t, size_t i, int32_t& code) {
+    if (i == 0) std::copy_n(latents.values + t * groups * width, groups * width, rest.begin());
+    float* const own = rest.data() + i % groups * width;
+    const float* const book = latents.books + i * width * words;
+    float size = 0.0f;
+    for (size_t d = 0; d < width; ++d) size += own[d] * own[d];
+    float least = std::numeric_limits<float>::infinity();
+    for (size_t k = 0; k < words; k += kTile) {
+      float sums[kTile] = {};
+      for (size_t d = 0; d < width; ++d) {
+        for (size_t j = 0; j < kTile; ++j) sums[j] += own[d] * book[d * words + k + j];
+      }
+      for (size_t j = 0; j < kTile; ++j) {
+        distances[k + j] = size + norms[i * words + k + j] - 2.0f * sums[j];
+        least = std::min(least, distances[k + j]);
+      }
+    }
+    const float price = weight * std::max(least, 0.0f) / 1024.0f;  // of a unit of the logits
+    float best = std::numeric_limits<float>::infinity();
+    for (size_t k = 0; k < words; ++k) {
+      const float score = distances[k] - price * static_cast<float>(logits[k]);
+      if (score < best) {
+        best = score;
+        code = static_cast<int32_t>(k);
+      }
+    }
+    for (size_t d = 0; d < width; ++d) own[d] -= book[d * words + static_cast<size_t>(code)];
+  };
+  walk(latents.count, counts.data(), codes, [](const uint32_t*, size_t number) { return number; }, see);
+}
+
 void CodePrior::logits(const Frames& frames, int16_t* out) const {
   std::vector<int32_t> counts(frames.counts, frames.counts + frames.count);
   std::vector<int32_t> codes(frames.codes, frames.codes + frames.count * sizes_.codes);
   walk(
       frames.count, counts.data(), codes.data(), [](const uint32_t*, size_t number) { return number; },
-      [&](const int16_t* logits, size_t t, size_t i) {
+      [&](const int16_t* logits, size_t t, size_t i, int32_t) {
         std::copy(logits, logits + sizes_.words, out + (t * sizes_.codes + i) * sizes_.words);
       });
 }

@@ -43,6 +43,12 @@ struct Frames {
   size_t count;
 };
 
+struct Latents {
+  const float* values;  // (count, groups, width)
+  const float* books;   // (codes, width, words)
+  size_t count, width;
+};
+
 // Immutable once its layers are added; shared between threads.
 class CodePrior {
  public:
@@ -65,6 +71,9 @@ class CodePrior {
   // Frequencies of cell and member of every code, (count, codes, 2), untouched where there is none; and of the counts:
   // that of the mode, then one a frame, 2^15 where the mode says it all.
   void frequencies(const Frames& frames, uint16_t* of_codes, uint16_t* of_counts) const;
+  // Fills in codes for latents: each in turn the one with the least distance to what is left, plus `weight` times the
+  // least distance for every bit.
+  void choose(const Latents& latents, const int32_t* counts, float weight, int32_t* codes) const;
   // Logits of every code that is there, (count, codes, words), in 1/1024 bit.
   void logits(const Frames& frames, int16_t* out) const;
 

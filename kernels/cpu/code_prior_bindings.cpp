@@ -69,6 +69,20 @@ void frequencies(const CodePrior& self, Codes codes, Numbers counts, Array<uint1
   self.frequencies(frames, of_codes.data(), of_counts.data());
 }
 
+void choose(const CodePrior& self, Array<const float, 2> latents, Array<const float, 3> books, Numbers counts,
+            float weight, Array<int32_t, 2> codes) {
+  const Sizes& sizes = self.sizes();
+  const size_t count = latents.shape(0), width = books.shape(1);
+  require(books.shape(0) == sizes.codes && books.shape(2) == sizes.words && width >= 1, "books are (codes, width, words)");
+  require(latents.shape(1) == sizes.groups * width && counts.shape(0) == count && codes.shape(0) == count &&
+              codes.shape(1) == sizes.codes,
+          "latents are (frames, groups * width), counts (frames,), codes (frames, codes)");
+  for (size_t t = 0; t < count; ++t)
+    require(counts.data()[t] >= 0 && static_cast<size_t>(counts.data()[t]) <= sizes.stages(), "a count is out of range");
+  nb::gil_scoped_release released;
+  self.choose({latents.data(), books.data(), count, width}, counts.data(), weight, codes.data());
+}
+
 void logits(const CodePrior& self, Codes codes, Numbers counts, Array<int16_t, 3> out) {
   const Frames frames = frames_of(self, codes, counts);
   require(out.shape(0) == frames.count && out.shape(1) == codes.shape(1) && out.shape(2) == self.sizes().words,
@@ -108,6 +122,8 @@ void register_code_prior(nb::module_& m) {
            nb::arg("counts").noconvert())
       .def("frequencies", &frequencies, nb::arg("codes").noconvert(), nb::arg("counts").noconvert(),
            nb::arg("of_codes").noconvert(), nb::arg("of_counts").noconvert())
+      .def("choose", &choose, nb::arg("latents").noconvert(), nb::arg("books").noconvert(),
+           nb::arg("counts").noconvert(), nb::arg("weight"), nb::arg("codes").noconvert())
       .def("logits", &logits, nb::arg("codes").noconvert(), nb::arg("counts").noconvert(),
            nb::arg("out").noconvert());
 }

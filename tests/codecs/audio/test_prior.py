@@ -166,6 +166,33 @@ def test_constant_counts_cost_less_than_a_byte_more() -> None:
     assert prior.count_bits(codes, np.arange(50) % 3).sum() < 50 * 2.5
 
 
+def test_choice_is_the_nearest_at_no_price_and_cheaper_at_some() -> None:
+    prior = Prior(*parts(7, 4, 2, 64, sharp=30.0))
+    rng = np.random.default_rng(1)
+    books = rng.normal(size=(4, 64, 3)).astype(np.float32)
+    latents = rng.normal(size=(30, 6)).astype(np.float32) * 2
+    counts = rng.integers(0, 3, 30)
+
+    def distances(codes: NDArray[np.int32]) -> NDArray[np.float32]:
+        rest = latents.reshape(30, 2, 3).copy()
+        for i in range(4):
+            used = np.flatnonzero(counts > i // 2)
+            rest[used, i % 2] -= books[i][codes[used, i]]
+        return np.asarray(np.square(rest).sum((1, 2)))
+
+    turned = np.ascontiguousarray(books.transpose(0, 2, 1))
+    nearest = prior.choose(latents, turned, counts, 0.0)
+    rest = latents.reshape(30, 2, 3)[counts > 0, 0]
+    greedy = np.square(rest[:, None] - books[0]).sum(2).argmin(1)
+    assert np.array_equal(nearest[counts > 0, 0], greedy)
+    cheap = prior.choose(latents, turned, counts, 0.5)
+    assert prior.bits(cheap, counts).sum() < 0.9 * prior.bits(nearest, counts).sum()
+    assert distances(nearest).sum() < distances(cheap).sum() < 3 * distances(nearest).sum()
+    assert not cheap[np.arange(4) // 2 >= counts[:, None]].any()
+    with pytest.raises(ValueError, match="count"):
+        prior.choose(latents, turned, counts + 1, 0.1)
+
+
 @pytest.mark.parametrize(
     ("codes", "counts"),
     [
