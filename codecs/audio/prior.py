@@ -72,7 +72,9 @@ class Prior:
             *((network, max(PRESENT, _reach(context))) for network in predictors),
         ):
             if network.input_bound < least:
-                raise ValueError(f"a network takes inputs up to {network.input_bound}, but gets up to {least}")
+                raise ValueError(
+                    f"a network takes inputs up to {network.input_bound}, but gets up to {least}"
+                )
         self._native: dict[str, Any] = {}
         self._handle(dispatch.isa())
 
@@ -152,7 +154,11 @@ class Prior:
         used = np.ascontiguousarray(counts, np.int32)
         codes = np.empty((len(latents), self.codes), np.int32)
         self._handle(dispatch.isa()).choose(
-            np.ascontiguousarray(latents, np.float32), np.ascontiguousarray(books, np.float32), used, weight, codes
+            np.ascontiguousarray(latents, np.float32),
+            np.ascontiguousarray(books, np.float32),
+            used,
+            weight,
+            codes,
         )
         return codes
 
@@ -184,7 +190,15 @@ class Prior:
         handle = self._native.get(isa)
         if handle is None:
             handle = _native.CodePrior(
-                isa, self.words, self.groups, self.frame, self.context, self.taps, self.averages, self.sees, exponentials()
+                isa,
+                self.words,
+                self.groups,
+                self.frame,
+                self.context,
+                self.taps,
+                self.averages,
+                self.sees,
+                exponentials(),
             )
             for index, network in enumerate(self.networks):
                 for layer in network.layers:
@@ -223,10 +237,16 @@ def _parse(text: object) -> dict[str, Any]:
         raise ValueError("the metadata of the prior of codes are not JSON") from None
     if not isinstance(content, dict) or set(content) != _KEYS:
         raise ValueError("the metadata of the prior of codes have the wrong keys")
-    lists = [content["averages"], content["sees"], *(content["sees"] if isinstance(content["sees"], list) else [0])]
+    lists = [
+        content["averages"],
+        content["sees"],
+        *(content["sees"] if isinstance(content["sees"], list) else [0]),
+    ]
     numbers = [content["groups"], content["taps"]]
     if all(isinstance(part, list) for part in lists):
         numbers += [*content["averages"], *(j for part in content["sees"] for j in part)]
-        if all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**16 for value in numbers):
+        if all(
+            isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**16 for value in numbers
+        ):
             return content
     raise ValueError("the metadata of the prior of codes are malformed")

@@ -117,7 +117,9 @@ class Batches:
 
     def allocated(self, rows: NDArray[np.integer[Any]], mean: float) -> NDArray[Any]:
         """Counts by error, so many stages a frame on average."""
-        bits = np.tile(np.arange(self.stages + 1, dtype=np.float32), (len(rows), 1)) * np.float32(self.bits_a_stage)
+        bits = np.tile(np.arange(self.stages + 1, dtype=np.float32), (len(rows), 1)) * np.float32(
+            self.bits_a_stage
+        )
         return allocate.within(self.errors[rows], bits, mean * len(rows) * self.bits_a_stage)
 
 
@@ -195,8 +197,9 @@ def report(prior: Prior, held: Iterable[Coded], frames: int = 200, most: int = 1
             codes += int(counts.sum()) * prior.groups
         each = (costs / np.maximum(many, 1)).reshape(-1, prior.groups).mean(1)
         kind = "all" if isinstance(mean, int) else "on average"
+        each_code = 8 * octets / codes
         lines.append(
-            f"{mean} stages {kind}: {8 * octets / codes:.3f} bits a code, {100 * (8 * octets / codes / fixed - 1):+.1f} %; "
+            f"{mean} stages {kind}: {each_code:.3f} bits a code, {100 * (each_code / fixed - 1):+.1f} %; "
             f"by stage {' '.join(f'{value:.2f}' for value in each if value)}; "
             f"counts {counted / size / len(rows):.2f} bits a frame"
         )
@@ -235,13 +238,19 @@ def make(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Code recordings with a checkpoint of `siglum.codecs.audio.train`, train, and write two files."""
-    parser = argparse.ArgumentParser(prog="python -m siglum.codecs.audio.prior_train", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m siglum.codecs.audio.prior_train", description=main.__doc__
+    )
     parser.add_argument("checkpoint", type=Path, help="last.pt of a training run")
     parser.add_argument("data", type=Path, help="folder of recordings, a folder a speaker")
     parser.add_argument("out", type=Path, help="prior.safetensors; the floats go to prior.pt beside it")
-    parser.add_argument("--held-out", default="", help="folders that rates are reported for, separated by commas")
+    parser.add_argument(
+        "--held-out", default="", help="folders that rates are reported for, separated by commas"
+    )
     parser.add_argument("--hours", type=float, default=6.0, help="of recordings (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=12.0, help="of training, processor time (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=12.0, help="of training, processor time (%(default)s)"
+    )
     parser.add_argument("--start", type=Path, help="prior.pt of an earlier state of the model to begin with")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)

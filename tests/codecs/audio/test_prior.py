@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def parts(
 
     def add(name: str, widths: list[int], low: int, output: float) -> None:
         layers = []
-        for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             weight = rng.normal(size=(outputs, inputs)) / inputs**0.5
             last = i + 2 == len(widths)
             scale = output if last else 1.0
@@ -130,8 +131,8 @@ def test_damage_raises_or_gives_codes(
     except BitstreamError:
         return
     assert found.shape == (frames, prior.codes)
-    assert 0 <= found.min(initial=0) and found.max(initial=0) < prior.codewords
-    assert 0 <= used.min(initial=0) and used.max(initial=0) <= prior.stages
+    assert found.min(initial=0) >= 0 and found.max(initial=0) < prior.codewords
+    assert used.min(initial=0) >= 0 and used.max(initial=0) <= prior.stages
 
 
 def test_a_sure_prediction_is_almost_free_and_a_wrong_one_is_bounded() -> None:
