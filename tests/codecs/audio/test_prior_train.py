@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from siglum.codecs.audio import prior_train  # noqa: E402
+from siglum.codecs.audio import prior_data, prior_train  # noqa: E402
 from siglum.codecs.audio.prior import Prior  # noqa: E402
 from siglum.codecs.audio.prior_export import to_integers  # noqa: E402
 from siglum.codecs.audio.prior_network import PriorNetwork, PriorShape  # noqa: E402
@@ -17,7 +17,7 @@ from siglum.codecs.audio.prior_network import PriorNetwork, PriorShape  # noqa: 
 SHAPE = PriorShape(4, 2, 32, embedding=6, frame=16, taps=2, wide=24, context=16, hidden=24, rank=8)
 
 
-def recordings(seed: int, count: int = 6, frames: int = 400) -> list[prior_train.Coded]:
+def recordings(seed: int, count: int = 6, frames: int = 400) -> list[prior_data.Coded]:
     """Codes that follow from the frame before and from the code before, one time in ten anything."""
     rng = np.random.default_rng(seed)
     made = []
@@ -28,8 +28,10 @@ def recordings(seed: int, count: int = 6, frames: int = 400) -> list[prior_train
             codes[t, 0] = (codes[t - 1, 0] * 5 + 1) % 32 if known[0] else codes[t, 0]
             for i in range(1, 4):
                 codes[t, i] = (codes[t, i - 1] + 7 * i) % 32 if known[i] else codes[t, i]
-        errors = np.cumprod(np.concatenate([rng.random((frames, 1)), rng.uniform(0.2, 0.6, (frames, 2))], 1), 1)
-        made.append(prior_train.Coded(codes.astype(np.int16), errors.astype(np.float32)))
+        errors = np.cumprod(
+            np.concatenate([rng.random((frames, 1)), rng.uniform(0.2, 0.6, (frames, 2))], 1), 1
+        )
+        made.append(prior_data.Coded(codes.astype(np.int16), errors.astype(np.float32)))
     return made
 
 
@@ -40,10 +42,10 @@ def test_it_learns_and_the_integers_keep_it() -> None:
         recordings(0, 20), SHAPE, minutes=4 / 60, frames=40, learning_rate=1e-2, log=lines.append
     )
     assert lines[-1].endswith("bits a code")
-    batches = prior_train.Batches(recordings(1), 2, 50)
+    batches = prior_data.Batches(recordings(1), 2, 50)
     codes, counts = batches.draw(16)
     floats = network.bits(codes, counts)
-    prior = Prior(*to_integers(network, *prior_train.Batches(recordings(2), 2, 50).draw(16)))
+    prior = Prior(*to_integers(network, *prior_data.Batches(recordings(2), 2, 50).draw(16)))
     exact = [prior.bits(c, n) for c, n in zip(codes.numpy(), counts.numpy(), strict=True)]
     of_counts = [prior.count_bits(c, n)[1:] for c, n in zip(codes.numpy(), counts.numpy(), strict=True)]
     total, many = np.sum(exact), int(floats[1].sum())
@@ -66,13 +68,13 @@ def test_a_window_limits_what_codes_see_and_books_begin() -> None:
     prior = Prior(tensors, metadata)
     assert prior.sees == [[], [0], [1], [2]]
     floats = float(network.bits(codes, counts)[0].sum())
-    assert sum(prior.bits(c, n).sum() for c, n in zip(codes.numpy(), counts.numpy(), strict=True)) == pytest.approx(
-        floats, rel=0.02
-    )
+    assert sum(
+        prior.bits(c, n).sum() for c, n in zip(codes.numpy(), counts.numpy(), strict=True)
+    ) == pytest.approx(floats, rel=0.02)
 
 
 def test_counts_of_batches_are_what_encoders_choose() -> None:
-    batches = prior_train.Batches(recordings(3), 2, 50)
+    batches = prior_data.Batches(recordings(3), 2, 50)
     codes, counts = batches.draw(40)
     assert codes.shape == (40, 50, 4) and counts.shape == (40, 50)
     constant = sum(len(set(row)) == 1 for row in counts.tolist())
