@@ -30,6 +30,7 @@ def train_prior(
     books: Tensor | None = None,
     *,
     minutes: float = 12.0,
+    steps: int | None = None,
     start: dict[str, Tensor] | None = None,
     batch: int = 8,
     frames: int = 80,
@@ -47,6 +48,8 @@ def train_prior(
         Sizes.
     books
         Codewords (S, K, D) to begin with.
+    minutes, steps
+        How long: with a number of steps the result does not depend on the machine's speed.
     start
         State of a network of this shape to begin with instead: one for an earlier state of the same model, say.
     batch, frames
@@ -60,7 +63,7 @@ def train_prior(
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     begin, step, due = time.process_time(), 0, 0.0
     recent: list[float] = []
-    while (part := (time.process_time() - begin) / (60 * minutes)) < 1:
+    while (part := step / steps if steps else (time.process_time() - begin) / (60 * minutes)) < 1:
         factor = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part)))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * factor

@@ -29,7 +29,8 @@ void require(bool condition, const char* message) {
 
 Frames frames_of(const CodePrior& self, const Codes& codes, const Numbers& counts) {
   const Sizes& sizes = self.sizes();
-  require(codes.shape(1) == sizes.codes && counts.shape(0) == codes.shape(0), "codes are (frames, codes), counts (frames,)");
+  require(codes.shape(1) == sizes.codes && counts.shape(0) == codes.shape(0),
+          "codes are (frames, codes), counts (frames,)");
   for (size_t t = 0; t < counts.shape(0); ++t) {
     const int32_t count = counts.data()[t];
     require(count >= 0 && static_cast<size_t>(count) <= sizes.stages(), "a count is out of range");
@@ -73,12 +74,15 @@ void choose(const CodePrior& self, Array<const float, 2> latents, Array<const fl
             float weight, Array<int32_t, 2> codes) {
   const Sizes& sizes = self.sizes();
   const size_t count = latents.shape(0), width = books.shape(1);
-  require(books.shape(0) == sizes.codes && books.shape(2) == sizes.words && width >= 1, "books are (codes, width, words)");
+  require(books.shape(0) == sizes.codes && books.shape(2) == sizes.words && width >= 1,
+          "books are (codes, width, words)");
   require(latents.shape(1) == sizes.groups * width && counts.shape(0) == count && codes.shape(0) == count &&
               codes.shape(1) == sizes.codes,
           "latents are (frames, groups * width), counts (frames,), codes (frames, codes)");
-  for (size_t t = 0; t < count; ++t)
-    require(counts.data()[t] >= 0 && static_cast<size_t>(counts.data()[t]) <= sizes.stages(), "a count is out of range");
+  for (size_t t = 0; t < count; ++t) {
+    const int32_t own = counts.data()[t];
+    require(own >= 0 && static_cast<size_t>(own) <= sizes.stages(), "a count is out of range");
+  }
   nb::gil_scoped_release released;
   self.choose({latents.data(), books.data(), count, width}, counts.data(), weight, codes.data());
 }

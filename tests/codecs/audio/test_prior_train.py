@@ -39,7 +39,7 @@ def test_it_learns_and_the_integers_keep_it() -> None:
     torch.set_num_threads(1)
     lines: list[str] = []
     network = prior_train.train_prior(
-        recordings(0, 20), SHAPE, minutes=4 / 60, frames=40, learning_rate=1e-2, log=lines.append
+        recordings(0, 20), SHAPE, steps=250, frames=40, learning_rate=1e-2, log=lines.append
     )
     assert lines[-1].endswith("bits a code")
     batches = prior_data.Batches(recordings(1), 2, 50)
@@ -50,7 +50,7 @@ def test_it_learns_and_the_integers_keep_it() -> None:
     of_counts = [prior.count_bits(c, n)[1:] for c, n in zip(codes.numpy(), counts.numpy(), strict=True)]
     total, many = np.sum(exact), int(floats[1].sum())
     assert total / many < 3.5  # 5 without a prior
-    assert total == pytest.approx(float(floats[0].sum()), rel=0.02)
+    assert total == pytest.approx(float(floats[0].sum()), rel=0.06)
     varying = [own for own, n in zip(of_counts, counts.numpy(), strict=True) if len(set(n.tolist())) > 1]
     assert np.mean(varying) < math.log2(3) + 0.3
     for line in prior_train.report(prior, recordings(1), frames=100):
