@@ -143,8 +143,8 @@ class Prior:
         counts : int array, shape (T,)
             Stages that each frame uses.
         weight
-            Price of a bit, as a part of the distance to the nearest codeword. About 0.03 trades a bit for as much
-            error as a bit takes away elsewhere; 0 gives the nearest codewords.
+            Price of a bit, as a part of the distance to the nearest codeword: 0.01 to 0.03 is of use, 0 gives the
+            nearest codewords.
 
         Returns
         -------
