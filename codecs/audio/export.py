@@ -46,6 +46,7 @@ def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
             tensors[name] = _half(weight)
         else:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _half(weight), _half(bias)
+    tensors["encoder.skip"] = _half(turn.T @ model.skip_in.double())
     tensors["encoder.low"] = _half(turn.T @ model.low_in.double() * LOW_SCALE)
     tensors["decoder.low"] = _half(model.low_out.double() @ turn / LOW_SCALE)
     lift = model.low_out.double() @ centre

@@ -64,7 +64,7 @@ def complex_loss(x: Tensor, y: Tensor, windows: tuple[int, ...] = (256, 512, 102
 
 
 def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
-    """Distance of spectra below about 1.5 kHz with the square roots of magnitudes, phases kept, relative: (B,).
+    """Distance of spectra below about 1 kHz with the square roots of magnitudes, phases kept, relative: (B,).
 
     The ear follows the waveform there, and so do measures that align signals by it, ITU-T P.862 among them.
     """
@@ -72,7 +72,7 @@ def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
     for window in (512, 1024):
         window = 1 << round(math.log2(window * rate / 16000))
         frequency = torch.arange(window // 2 + 1) * (rate / window)
-        weight = ((2500 - frequency) / 1250).clamp(0, 1)
+        weight = ((1500 - frequency) / 900).clamp(0, 1)
         count = int((weight > 0).sum())
         pair = []
         for part in (x, y):

@@ -41,7 +41,7 @@ class Recipe:
     mel: float = 1.0
     loudness: float = 0.25
     phase: float = 1.0  # weight of the complex distance at all stages; less at fewer
-    low: float = 1.5  # of the waveform below 1.5 kHz, likewise
+    low: float = 0.8  # of the waveform of the lowest frequencies, likewise
     commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
@@ -95,6 +95,7 @@ class Trainer:
             train, p.rate, recipe.frames * p.frame, recipe.speeds, recipe.seed, out / "samples.npz"
         )
         self.clips = clips(held or train[::50], p.rate, p.frame)
+        self.model.start_skip(levelled(torch.from_numpy(self.sampler.batch(80))))
         self.optimizers = make_optimizers(self.model, recipe)
         self.step, self.seconds = 0, 0.0
         self.data_note = f"{len(train)} recordings of {data}"
@@ -156,8 +157,8 @@ class Trainer:
     def start_quantizer(self) -> None:
         """Set rotation and codebooks from latents of training segments."""
         with torch.no_grad():
-            latents = torch.cat([self.model.analyse(self.draw()[0]) for _ in range(60)])
-            self.model.quantizer.start(latents.reshape(-1, latents.shape[-1]))
+            latents = torch.cat([self.model.analyse(self.draw()[0]) for _ in range(120)])
+            self.model.quantizer.start_parts(latents.reshape(-1, latents.shape[-1]), self.model.low_in)
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantised = self.average.quantised = True
         self.log(f"step {self.step}: quantizer started from {latents.shape[0] * latents.shape[1]} frames")
