@@ -122,7 +122,9 @@ def loudness_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
     scale = 10 ** (SPEECH_LEVEL / 10) / level.clamp_min(1e-6)
     a, b = (power * scale[:, None, None] for power in powers)
     gamma = 0.23
-    louds = [(2 * quiet) ** gamma * ((0.5 + 0.5 * p / quiet).clamp_min(1) ** gamma - 1) * 0.1866 for p in (a, b)]
+    louds = [
+        (2 * quiet) ** gamma * ((0.5 + 0.5 * p / quiet).clamp_min(1) ** gamma - 1) * 0.1866 for p in (a, b)
+    ]
     gap = louds[1] - louds[0]
     dead = 0.25 * torch.minimum(louds[0], louds[1])
     kept = functional.relu(gap.abs() - dead)

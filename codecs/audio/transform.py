@@ -4,8 +4,8 @@ A frame is two hops of the short-time Fourier transform. Everything but the tran
 that most of the work is matrix products (as in Vocos, Siuzdak, ICLR 2024; AP-BWE, Lu et al. 2024). The head gives
 for each bin a log magnitude and a direction in the complex plane. Beside it runs a linear branch: the lowest
 coefficients of a modified discrete cosine transform (Princen and Bradley 1986) go into the latents and come out of
-them by one matrix each way, so that the waveform of the lowest harmonics is kept. Blocks look back six frames, some of them five
-back and one ahead: how far ahead a model looks is its latency.
+them by one matrix each way, so that the waveform of the lowest harmonics is kept. Blocks look back six frames, some
+of them five back and one ahead: how far ahead a model looks is its latency.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, LOW_SCALE, MAGNITUDE_FLOOR, SKIP, SKIP_ENERGY, TAPS
-from siglum.codecs.audio.presets import PRESETS, Preset
+from siglum.codecs.audio.constants import (
+    COMPRESSION,
+    HOPS,
+    LOUDEST,
+    LOW,
+    LOW_SCALE,
+    MAGNITUDE_FLOOR,
+    SKIP,
+    SKIP_ENERGY,
+    TAPS,
+)
+from siglum.codecs.audio.presets import Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
-
 
 
 class Block(nn.Module):
@@ -175,7 +184,9 @@ class AudioModel(nn.Module):
         used = torch.cov(latents.T) + 1e6 * low @ low.T
         idle = torch.linalg.eigh(used)[1][:, :SKIP]
         self.skip_in.copy_((idle @ components.T).float())
-        self.decoder_in.weight.copy_((self.decoder_in.weight.double() @ (torch.eye(p.latent) - idle @ idle.T)).float())
+        self.decoder_in.weight.copy_(
+            (self.decoder_in.weight.double() @ (torch.eye(p.latent) - idle @ idle.T)).float()
+        )
 
     def analyse(self, samples: Tensor) -> Tensor:
         """Samples (B, N) -> latents (B, N / frame, D)."""
