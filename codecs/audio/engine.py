@@ -161,7 +161,7 @@ class Encoder:
             parts.append(np.zeros(p.window - p.hop - (p.window - p.hop) // 2, np.float32))
         seen = np.concatenate(parts)
         frames = max((len(seen) - p.window + p.hop) // p.frame, 0)
-        x = np.empty((0, len(self._engine.encoder_in.layers[0].weight)), np.float32)
+        x = np.empty((0, p.encoder_width), np.float32)
         if frames:
             windows = np.lib.stride_tricks.sliding_window_view(seen, p.window)[:: p.hop][: HOPS * frames]
             features = self._features(windows)[None]

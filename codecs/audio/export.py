@@ -57,7 +57,7 @@ def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
     assert rotation is not None
     turn, centre = rotation.matrix(), rotation.centre.double()
     leave, enter = model.encoder_out, model.decoder_in
-    folded = {
+    folded: dict[str, tuple[Tensor, Tensor | None]] = {
         "encoder.leave": (
             turn.T @ leave.weight.double(),
             turn.T @ (_bias(leave) - centre),

@@ -243,7 +243,7 @@ def clips(
     paths: list[Path], rate: int, frame: int, count: int = 16, seconds: float = 4.0
 ) -> list[NDArray[np.float32]]:
     """Evenly spaced recordings of two seconds or more, cut to whole frames of at most four seconds."""
-    found = []
+    found: list[NDArray[np.float32]] = []
     for path in paths[:: max(1, len(paths) // (3 * count))]:
         audio = load(path, rate).mean(1)[: int(seconds * rate)]
         if len(audio) >= 2 * rate and len(found) < count:
