@@ -39,7 +39,7 @@ class Config(msgspec.Struct, frozen=True):
         What the prior needs besides its tensors; None: codes have fixed lengths.
     """
 
-    preset: dict[str, int]
+    preset: dict[str, int | list[int]]
     prior: dict[str, str] | None = None
 
 
@@ -71,9 +71,10 @@ class AudioWeights:
     def __init__(self, tensors: Mapping[str, NDArray[Any]], identifier: bytes, name: str = "") -> None:
         self.id, self.name = identifier, name
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
-        self.preset = Preset(**config.preset)
-        if not all(0 <= size <= MAX_SIZE for size in config.preset.values()):
+        sizes = [size for size in config.preset.values() if isinstance(size, int)]
+        if not all(0 <= size <= MAX_SIZE for size in sizes):
             raise ValueError("a size of the preset is out of range")
+        self.preset = Preset(**config.preset)  # type: ignore[arg-type]
         floats = [array for array in tensors.values() if array.dtype.kind == "f"]
         if not all(np.isfinite(array).all() for array in floats):
             raise ValueError("weights are not finite")
@@ -91,7 +92,9 @@ class AudioWeights:
 
 def config_of(preset: Preset, prior: dict[str, str] | None = None) -> NDArray[np.uint8]:
     """The tensor `CONFIG`."""
-    return np.frombuffer(msgspec.json.encode(Config(asdict(preset), prior)), np.uint8)
+    return np.frombuffer(
+        msgspec.json.encode(Config({**asdict(preset), "layout": list(preset.layout)}, prior)), np.uint8
+    )
 
 
 def narrowed(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
