@@ -181,8 +181,8 @@ class AudioCodec:
         parts = [decoder.push(data[at : at + _READ]) for at in range(0, len(data), _READ)]
         rest = decoder.finish()
         assert decoder.form is not None
-        whole = [part for part in (*parts, rest) if part.shape[1] == decoder.form.channels]
-        return Recording(np.concatenate([rest, *whole]), decoder.form.rate)
+        whole = [part for part in parts if part.shape[1] == decoder.form.channels]
+        return Recording(np.concatenate([*whole, rest]), decoder.form.rate)
 
     def decode(self, data: bytes, limits: Limits | None = None) -> Recording:
         """The recording of a file."""
@@ -228,7 +228,7 @@ class AudioCodec:
         for chunk in chunks:
             if chunk.type == ChunkType.DATA:
                 head, _ = unpack(chunk.payload, form.channels, form.frames)
-                total += (head.length or 0) - (0 if chunk.sequence else form.skip)
+                total += (0 if head.frames is None else head.length or 0) - (head.skip or 0)
         return total * form.channels
 
 

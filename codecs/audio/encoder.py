@@ -83,7 +83,7 @@ class StreamEncoder:
             frames = min(max(round(wanted / 50) * 50, 100), 400)
         if not RAMP <= frames <= frame.MOST_FRAMES:
             raise UsageError(f"chunks have {RAMP} to {frame.MOST_FRAMES} frames, not {frames}")
-        self.form = Form(rate, channels, frames, length, 0, depth)
+        self.form = Form(rate, channels, frames, length, depth)
         self._weights, self._bitrate, self._beam, self._threads = weights, bitrate, beam, threads
         self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.energy
         self._sink = io.BytesIO()
