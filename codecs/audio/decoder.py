@@ -51,9 +51,10 @@ class ChunkDecoder:
         if form.frames * p.frame * form.rate // p.rate * form.channels > MOST_SAMPLES:
             raise LimitExceeded(f"chunks of {form.frames} frames are too long at {form.rate} Hz")
         self.ended = False  # whether the last chunk ended a segment
-        self._begin(None, None)
+        self.begin()
 
-    def _begin(self, skip: int | None, length: int | None) -> None:
+    def begin(self, skip: int | None = None, length: int | None = None) -> None:
+        """Forget everything: a segment begins, of which a number of samples are dropped where it was cut out."""
         p, channels = self._weights.preset, self.form.channels
         self._coders = [self._weights.engine.decoder(self._threads) for _ in range(channels)]
         self._resampler = Resampler(p.rate, self.form.rate, channels)
@@ -97,14 +98,14 @@ class ChunkDecoder:
             raise ChecksumMismatch("it does not decode to the checksum that it gives")
         before = self.flush() if head.reset else np.empty((0, form.channels), np.float32)
         if head.reset:
-            self._begin(head.skip, head.length)
+            self.begin(head.skip, head.length)
         made = self._render(latents, head.gain, None if head.frames is None else head.length)
         return np.concatenate([before, made]) if len(before) else made
 
     def conceal(self) -> Floats:
         """Put frames without codes where a chunk is lost."""
         if self.ended:
-            self._begin(None, None)
+            self.begin()
         nothing = np.zeros((self.form.frames, self._weights.preset.latent), np.float32)
         return self._render([nothing] * self.form.channels, self._gain or 0, None)
 

@@ -21,6 +21,7 @@ KEYS = (KEY_RATE, KEY_FRAMES, KEY_OPEN)
 MOST_FRAMES = 4096
 MOST_LENGTH = 2**40  # samples of a recording
 RESET, END, CUT = 1, 2, 4  # flags of a chunk
+HEAD_BYTES = 29  # of a chunk's head without the sizes of channels, at most
 LIMITS = container.Limits(max_elements=MOST_LENGTH, max_chunk_bytes=2**24)
 
 
@@ -138,11 +139,13 @@ def pack(head: Head, payloads: list[bytes]) -> bytes:
     return bytes(out) + b"".join(payloads)
 
 
-def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]:
-    """The head of a chunk, and the codes of its channels.
+def head_of(source: Source, most: int) -> Head:
+    """The head of a chunk at the beginning of its payload, without the sizes of its channels.
 
     Parameters
     ----------
+    source
+        The payload; its first `HEAD_BYTES` will do.
     most
         Frames of a chunk, at most.
 
@@ -150,7 +153,6 @@ def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]
     ------
     Truncated, MalformedHeader
     """
-    source = Source(payload)
     flags, gain = source.read(2, "the head of a chunk")
     if flags & ~(RESET | END | CUT) or gain > MOST - LEAST or flags & (RESET | CUT) == CUT:
         raise MalformedHeader("the head of a chunk makes no sense")
@@ -167,12 +169,19 @@ def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]
         skip = source.read_varint("skip")
         if skip > (length or 0):
             raise MalformedHeader(f"a chunk announces {length} samples, of which {skip} are dropped")
+    return Head(bool(flags & RESET), gain + LEAST, (), frames, length, skip)
+
+
+def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]:
+    """The head of a chunk, and the codes of its channels; parameters and errors as of `head_of`."""
+    source = Source(payload)
+    head = head_of(source, most)
     sizes = [source.read_varint("size of a channel") for _ in range(channels - 1)]
     sizes.append(len(payload) - source.offset - sum(sizes))
     if sizes[-1] < 0:
         raise MalformedHeader("channels of a chunk are larger than the chunk")
     parts = [source.read(size, "codes of a channel") for size in sizes]
-    return Head(bool(flags & RESET), gain + LEAST, tuple(sizes), frames, length, skip), parts
+    return replace(head, sizes=tuple(sizes)), parts
 
 
 def moved(payload: bytes, channels: int, most: int, **changes: object) -> bytes:
