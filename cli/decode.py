@@ -1,4 +1,4 @@
-"""``codec decode``: siglum files into pictures."""
+"""``codec decode``: siglum files into what they were."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli import batch, caches, tensors
+from siglum.cli import audio, batch, caches, tensors
 from siglum.cli.files import (
     check_distinct,
     check_outputs,
@@ -18,7 +18,7 @@ from siglum.cli.files import (
     stem_of,
     target_of,
 )
-from siglum.cli.inputs import Input, accept_siglum, expand
+from siglum.cli.inputs import Begun, Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
 from siglum.cli.pictures import decode_damaged, limits_of, parse_region
 from siglum.cli.units import format_size
@@ -26,9 +26,10 @@ from siglum.errors import UsageError
 
 DEFAULT_FORMAT = "png"
 LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
+AUDIO_FORMATS = frozenset(audio.FORMATS.values())
 
 
-@click.command(short_help="Siglum files into pictures.", no_args_is_help=True)
+@click.command(short_help="Siglum files into pictures, recordings, caches, tensors.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -37,19 +38,22 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     "--format",
     "chosen",
     metavar="NAME",
-    help="png, jpeg, webp, tiff, bmp, ppm or avif; of tensors npy or safetensors.  [default: by the suffix of OUT, "
-    "else what it was before]",
+    help="png, jpeg, webp, tiff, bmp, ppm or avif; of recordings wav, flac, ogg or raw; of tensors npy or safetensors.  "
+    "[default: by the suffix of OUT, else what it was before; of recordings wav]",
 )
 @click.option(
     "--partial",
     is_flag=True,
-    help="What is whole: of a progressive picture that was cut off, of a cache with damaged or missing blocks.",
+    help="What is whole: of a progressive picture or a recording that was cut off, of a cache with damaged or missing "
+    "blocks.",
 )
 @click.option(
     "--conceal",
     is_flag=True,
-    help="Of image-vq pictures: guess what lost or damaged chunks held, and say so.",
+    help="Of image-vq pictures and recordings: guess what lost or damaged chunks held, and say so.",
 )
+@click.option("--from", "start", metavar="TIME", help="Of recordings: from 10s, 1:02.5 or 160000samples on.")
+@click.option("--to", "stop", metavar="TIME", help="Of recordings: up to there.")
 @click.option("--tokens", metavar="A:B", help="Of caches: tokens A to B - 1 only.")
 @click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
 @click.option(
@@ -84,6 +88,8 @@ def decode(
     chosen: str | None,
     partial: bool,
     conceal: bool,
+    start: str | None,
+    stop: str | None,
     tokens: str | None,
     layers: str | None,
     calibration: str | None,
@@ -101,7 +107,9 @@ def decode(
     PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. So a lossless
     file of what was a JPEG or AVIF becomes a PNG, unless OUT or --format asks for another. The time in the
     closing line is the codec's, without reading and writing; that of the first file includes loading the
-    networks. Key-value caches become .safetensors, tensors .npy or .safetensors, as they were.
+    networks. Recordings become WAV, FLAC, Ogg Vorbis or raw samples (little-endian integers), with the bits that
+    their samples had, at least 16; in a pipe they come as they are decoded. Key-value caches become .safetensors,
+    tensors .npy or .safetensors, as they were.
 
     \b
     Examples:
@@ -111,6 +119,7 @@ def decode(
       codec decode photo.sgl -o thumbnail.png --scale 1/8
       codec decode -r small --out-dir back --format png
       codec decode - < photo.sgl > photo.png
+      codec decode talk.sgl -o part.flac --from 1:02.5 --to 80s
     """  # noqa: D301
     reporter = Reporter(as_json, quiet)
     sources = expand(inputs, recursive, accept_siglum)
@@ -136,6 +145,8 @@ def decode(
         calibration=calibration,
         region=region,
         factor=1 if scale is None else int(scale[2:]),
+        start=start,
+        stop=stop,
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -160,6 +171,8 @@ class DecodeSettings:
     calibration: str | None
     region: tuple[int, int, int, int] | None
     factor: int
+    start: str | None = None
+    stop: str | None = None
 
     @property
     def of_caches(self) -> bool:
@@ -177,7 +190,15 @@ class _Decode:
 
     def __call__(self, source: Input) -> None:
         settings = self.settings
-        data = source.read(accept_siglum)
+        with source.open(accept_siglum) as file:
+            if audio.is_coded(file.head):
+                self._recording(source, file)
+                return
+            data = file.read()
+        if settings.start is not None or settings.stop is not None:
+            raise UsageError("--from and --to are for recordings")
+        if settings.fixed in AUDIO_FORMATS:
+            raise UsageError(f"{source.name} is no recording, so it is not written as {settings.fixed}")
         if caches.is_cache_file(data):
             if settings.conceal:
                 raise UsageError("--conceal is for pictures")
@@ -241,6 +262,30 @@ class _Decode:
                 "seconds": seconds,
             },
         )
+
+    def _recording(self, source: Input, file: Begun) -> None:
+        settings = self.settings
+        if settings.of_caches or settings.region is not None or settings.factor > 1:
+            raise UsageError(f"{source.name} is a recording: of those, --from and --to take a part")
+        form = settings.fixed or audio.SUFFIX[1:]
+        if form not in AUDIO_FORMATS:
+            raise UsageError(f"{source.name} is a recording, which is not written as {form.lstrip('.')}")
+        target = target_of(
+            source, settings.output, settings.out_dir, lambda name: _array_name(name, f".{form}")
+        )
+        other = source if target is None else self.written.setdefault(target, source)
+        if other is not source:
+            raise UsageError(f"{other.name} and {source.name} would both be written to {target}")
+        if settings.resume and is_done(source, target):
+            return
+        check_writable(source, target, settings.force)
+        if settings.dry_run:
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
+        part = audio.Decoding(
+            settings.start, settings.stop, settings.partial, settings.conceal, settings.threads
+        )
+        audio.decode_recording(source, file, target, form, part, settings.force, self.reporter)
 
     def _tensors(self, source: Input, data: bytes) -> None:
         settings = self.settings
@@ -321,10 +366,12 @@ def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) 
 
 
 def _fixed_format(output: str | None, chosen: str | None) -> str | None:
-    """Return the format that the options ask for, if they do: of a picture its name, of tensors the suffix."""
+    """Return the format that the options ask for, if they do: of tensors the suffix, else its name."""
     from siglum.codecs.image.picture import SUFFIXES, WRITE_FORMATS, format_of_suffix
 
     if chosen is not None:
+        if f".{chosen.lower().lstrip('.')}" in audio.FORMATS:
+            return audio.FORMATS[f".{chosen.lower().lstrip('.')}"]
         if f".{chosen.lower().lstrip('.')}" in tensors.SUFFIXES:
             return f".{chosen.lower().lstrip('.')}"
         name = SUFFIXES.get(f".{chosen.lower().lstrip('.')}", chosen.lower())
@@ -334,6 +381,8 @@ def _fixed_format(output: str | None, chosen: str | None) -> str | None:
     if output is None or output == "-" or (Path(output).exists() and not Path(output).is_file()):
         return None
     suffix = Path(output).suffix.lower()
+    if suffix in audio.FORMATS:
+        return audio.FORMATS[suffix]
     return suffix if suffix in tensors.SUFFIXES else format_of_suffix(output)
 
 

@@ -1,4 +1,4 @@
-"""``codec encode``: pictures, key-value caches and tensors into siglum files."""
+"""``codec encode``: pictures, recordings, key-value caches and tensors into siglum files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siglum.cli import batch, caches, tensors
+from siglum.cli import audio, batch, caches, tensors
 from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done, open_output
-from siglum.cli.inputs import Input, accept_media, accept_picture, expand
+from siglum.cli.inputs import Begun, Input, accept_media, accept_picture, expand
+from siglum.cli.kinds import HEAD_BYTES, kind_of
 from siglum.cli.output import Reporter, encoded_line, say
 from siglum.cli.pictures import (
     DEFAULT_CODEC,
@@ -23,7 +24,7 @@ from siglum.cli.pictures import (
     read_input_picture,
 )
 from siglum.cli.target import Target, parse_target, search_level
-from siglum.errors import UsageError
+from siglum.errors import UnsupportedInputError, UsageError
 
 if TYPE_CHECKING:
     from siglum.codecs.image.picture import Picture
@@ -52,7 +53,7 @@ class EncodeSettings:
     tune: str | None
 
 
-@click.command(short_help="Pictures, caches and tensors into siglum files.", no_args_is_help=True)
+@click.command(short_help="Pictures, recordings, caches and tensors into siglum files.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -63,10 +64,14 @@ class EncodeSettings:
     "--quality",
     type=click.FloatRange(0, 100),
     metavar="0..100",
-    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}]",
+    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}; of recordings 50]",
 )
-@click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp.")
-@click.option("--target", metavar="GOAL", help="psnr=38 (dB, the smallest file that has it) or size=20kB.")
+@click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp or 3kbps.")
+@click.option(
+    "--target",
+    metavar="GOAL",
+    help="The smallest file that has psnr=38 (dB), of speech pesq=2.5 or stoi=0.9; or size=20kB, the best within it.",
+)
 @click.option(
     "--lossless/--lossy",
     default=None,
@@ -91,8 +96,8 @@ class EncodeSettings:
     "--effort",
     type=click.IntRange(1, 9),
     metavar="1..9",
-    help="Of pictures and caches: how long to look for a smaller file; from 8 on pictures take torch and about a "
-    "minute.  [default: 5]",
+    help="Of pictures, recordings and caches: how long to look for a better file; from 8 on pictures take torch and "
+    "about a minute.  [default: 5]",
 )
 @click.option(
     "--tune", type=click.Choice(TUNES), help="Of pictures: what they are to be good at.  [default: psnr]"
@@ -149,9 +154,10 @@ def encode(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Encode pictures; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
+    """Encode pictures and more; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
 
-    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a key-value cache (.safetensors with
+    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a recording (WAV, FLAC, Ogg, Opus, MP3,
+    AIFF; WAV also as it comes from a pipe), a key-value cache (.safetensors with
     tensors layers.N.keys and layers.N.values), tensors (any other .safetensors, .npy; bit for bit unless -q or
     --max-error is given) or - for standard input, whose
     result goes to standard output. The time in the closing line is the codec's, without reading and writing
@@ -165,6 +171,8 @@ def encode(
       codec encode photo.png -o photo.sgl -f --target size=20kB
       codec encode photo.png -e 9
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
+      codec encode talk.wav -b 3kbps; codec encode talk.wav --target pesq=2.5
+      arecord -f S16_LE -r 16000 | codec encode - -o - -q 50 > live.sgl
       codec encode cache.safetensors -q 60 --window 128
       codec encode weights.safetensors; codec encode embeddings.npy -q 60; codec encode field.npy --max-error 1e-3
     """  # noqa: D301
@@ -197,7 +205,7 @@ _OF_CACHES = "--calibration, --sinks, --window, --bits and --rope-theta are for 
 
 @dataclass(frozen=True)
 class _Encode:
-    """What is done with one picture."""
+    """What is done with one input."""
 
     targets: dict[Input, Path | None]
     settings: EncodeSettings
@@ -214,14 +222,37 @@ class _Encode:
         if self.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
+        if source.path is None:
+            with source.open(accept_media) as file:
+                if audio.is_recording(file.head):
+                    _encode_recording(source, file, target, self.settings, self.force, self.reporter)
+                else:
+                    self._others(source, target, file.read())
+        elif _begins_as_recording(source):
+            with source.open(accept_media) as file:
+                _encode_recording(source, file, target, self.settings, self.force, self.reporter)
+        else:
+            self._others(source, target, None)
+
+    def _others(self, source: Input, target: Path | None, data: bytes | None) -> None:
+        """All but recordings; ``data`` is what standard input held."""
+        if self.settings.codec == audio.CODEC:
+            raise UnsupportedInputError("not a recording of a kind that can be read (WAV, FLAC, Ogg, MP3, AIFF)")
         if self.settings.codec == tensors.CODEC or (
             self.settings.codec is None and tensors.is_tensor_input(source)
         ):
-            _encode_tensors(source, target, self.settings, self.force, self.reporter)
+            _encode_tensors(source, data, target, self.settings, self.force, self.reporter)
         elif caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
-            _encode_cache(source, target, self.settings, self.force, self.reporter)
+            _encode_cache(source, data, target, self.settings, self.force, self.reporter)
         else:
-            _encode_one(source, target, self.settings, self.force, self.reporter)
+            _encode_one(source, data, target, self.settings, self.force, self.reporter)
+
+
+def _begins_as_recording(source: Input) -> bool:
+    if source.path is None or source.failure is not None or not source.path.is_file():
+        return False  # of what is no file, the first bytes would be lost
+    with source.path.open("rb") as file:
+        return audio.is_recording(file.read(HEAD_BYTES))
 
 
 def _one_goal(
@@ -251,8 +282,52 @@ def _only_pictures(settings: EncodeSettings, medium: str) -> None:
         raise UsageError(f"{wrong[0]} is for pictures, not for {medium}")
 
 
+def _encode_recording(
+    source: Input,
+    file: Begun,
+    target: Path | None,
+    settings: EncodeSettings,
+    force: bool,
+    reporter: Reporter,
+) -> None:
+    if settings.codec not in (None, audio.CODEC):
+        raise UsageError(f"the codec {settings.codec!r} takes no recordings")
+    if replace(settings.cache, effort=None).given:
+        raise UsageError(_OF_CACHES)
+    given = {
+        "--lossless": settings.lossless,
+        "--engine": settings.engine,
+        "--tune": settings.tune,
+        "--max-error": settings.max_error,
+        "--psnr": settings.measure_psnr or None,
+        "--keep-metadata": settings.keep_metadata or None,
+    }
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise UsageError(f"{wrong[0]} is not for recordings")
+    audio.encode_recording(
+        source,
+        file,
+        target,
+        audio.AudioSettings(
+            quality=settings.quality if settings.quality_given else None,
+            target=settings.target,
+            model=settings.model,
+            effort=settings.cache.effort,
+            threads=settings.threads,
+        ),
+        force,
+        reporter,
+    )
+
+
 def _encode_tensors(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+    source: Input,
+    data: bytes | None,
+    target: Path | None,
+    settings: EncodeSettings,
+    force: bool,
+    reporter: Reporter,
 ) -> None:
     _only_pictures(settings, "tensors")
     if settings.cache.given:
@@ -269,12 +344,17 @@ def _encode_tensors(
         threads=settings.threads,
         force=force,
         reporter=reporter,
-        data=source.read(accept_media) if source.path is None else None,
+        data=data,
     )
 
 
 def _encode_cache(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+    source: Input,
+    data: bytes | None,
+    target: Path | None,
+    settings: EncodeSettings,
+    force: bool,
+    reporter: Reporter,
 ) -> None:
     if settings.codec not in (None, caches.CODEC):
         raise UsageError(f"the codec {settings.codec!r} takes no file of tensors")
@@ -292,18 +372,24 @@ def _encode_cache(
         threads=settings.threads,
         force=force,
         reporter=reporter,
-        data=source.read(accept_media) if source.path is None else None,
+        data=data,
     )
 
 
 def _encode_one(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
+    source: Input,
+    given: bytes | None,
+    target: Path | None,
+    settings: EncodeSettings,
+    force: bool,
+    reporter: Reporter,
 ) -> None:
     if replace(settings.cache, effort=None).given:
         raise UsageError(_OF_CACHES)
     if settings.max_error is not None:
         raise UsageError("--max-error is for tensors")
-    original = source.read(accept_picture)
+    original = source.read(accept_picture) if given is None else given
+    accept_picture(kind_of(original))
     picture = read_input_picture(source, settings.keep_metadata, settings.max_pixels, original)
     start = time.perf_counter()
     data, level = _coded(picture, settings)

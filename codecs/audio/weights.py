@@ -156,3 +156,21 @@ def load_by_id(identifier: bytes) -> AudioWeights:
         If they are not installed, damaged, or of another codec.
     """
     return _load(models.find_for(identifier, CODEC))
+
+
+def stored_preset(model: models.Model) -> Preset:
+    """Sizes of an installed model, without reading its weights.
+
+    Raises
+    ------
+    UnknownModel
+        If the file is no model of this codec.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(model.path, "numpy") as file:
+            config = msgspec.json.decode(file.get_tensor(CONFIG).tobytes(), type=Config)
+        return Preset(**config.preset)
+    except (OSError, SafetensorError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise UnknownModel(f"{model.path} is no model of the audio codec: install it again") from error
