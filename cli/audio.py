@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from siglum.codecs.audio.codec import AudioCodec
     from siglum.codecs.audio.files import Original
     from siglum.codecs.audio.frame import Form
+    from siglum.codecs.audio.recording import Recording
     from siglum.codecs.container import Limits
 
 CODEC = "audio"
@@ -80,10 +81,10 @@ def seekable(file: Begun, stack: ExitStack) -> BinaryIO:
     """The file, or a temporary copy of what a pipe holds."""
     if file.seekable():
         return cast(BinaryIO, file)
-    kept = stack.enter_context(tempfile.TemporaryFile())
+    kept: BinaryIO = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     shutil.copyfileobj(file, kept)
     kept.seek(0)
-    return cast(BinaryIO, kept)
+    return kept
 
 
 def encode_recording(
@@ -94,7 +95,9 @@ def encode_recording(
 
     goal, found = settings.target, dict[str, Any]()
     if goal is not None and goal.kind in ("rate", "psnr"):
-        raise UsageError("bpp and psnr are for pictures; recordings take -b 3kbps and --target pesq=2.5 or size=20kB")
+        raise UsageError(
+            "bpp and psnr are for pictures; recordings take -b 3kbps and --target pesq=2.5 or size=20kB"
+        )
     watch = Stopwatch()
     with ExitStack() as stack:
         wav = kind_of(file.head) == WAV
@@ -111,14 +114,16 @@ def encode_recording(
             with open_output(target, force) as out:
                 out.write(data)
             written = len(data)
-        before = file.seek(0, 2) if file.seekable() else file.count
+        before = _size(file)
     if original.notice:
         complain(f"{source.name}: {original.notice}", "warning: ")
     duration = samples / original.rate
     if goal is not None and goal.kind == "bitrate" and 8 * written > goal.value * duration:
         complain(f"{source.name}: too short for {goal.value / 1000:g} kbps, headers take more", "note: ")
     rate = f"{8 * written / duration / 1000:.2f} kbps  " if duration else ""
-    reached = "".join(f"  {name.upper()} {value:.3f}" for name, value in found.items() if name != "quality")
+    reached = "".join(
+        f"  {name.upper()} {value:.3f}" for name, value in found.items() if name in ("pesq", "stoi")
+    )
     reporter.close(
         f"{source.name}  {format_size(before)} -> {format_size(written)}  {rate}{format_seconds(duration)}{reached}  "
         f"{_speed(duration, watch.seconds) if not found else f'{watch.seconds:.2f} s'}",
@@ -146,9 +151,7 @@ def _encode(
     """Write a recording as it is read; return its samples, and bytes of the file."""
     samples = written = 0
     with watch:
-        encoder = codec.stream(
-            original.rate, original.channels, length=original.length, depth=original.depth
-        )
+        encoder = codec.stream(original.rate, original.channels, length=original.length, depth=original.depth)
 
     def put(data: bytes) -> int:
         if data:
@@ -266,7 +269,7 @@ def decode_recording(
             writer.write(piece)
             if target is None:
                 out.flush()
-        before = file.seek(0, 2) if file.seekable() else file.count
+        before = _size(file)
     duration = samples / head.rate
     reporter.close(
         f"{source.name}  {format_size(before)} -> {format_seconds(duration)} {form}, {_form(head)}  "
@@ -285,6 +288,26 @@ def decode_recording(
     )
 
 
+def read_any(source: Input, file: Begun, threads: int | None) -> tuple[Recording, int]:
+    """All of a recording, coded or not, and its size in bytes."""
+    import numpy as np
+
+    from siglum.codecs.audio.files import read_recording
+    from siglum.codecs.audio.recording import Recording
+
+    if is_recording(file.head):
+        return read_recording(cast(BinaryIO, file), kind_of(file.head) == WAV), _size(file)
+    with ExitStack() as stack:
+        head, _, pieces = Decoding(threads=threads).pieces(file, stack, _warner(source), Stopwatch())
+        samples = np.concatenate([np.empty((0, head.channels), np.float32), *pieces])
+    return Recording(samples, head.rate), _size(file)
+
+
+def _size(file: Begun) -> int:
+    """Bytes of a file that was read."""
+    return file.seek(0, 2) if file.seekable() else file.count
+
+
 def verify_recording(source: Input, file: Begun, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Decode a recording and say that it is whole."""
     watch, samples = Stopwatch(), 0
@@ -297,7 +320,9 @@ def verify_recording(source: Input, file: Begun, threads: int | None, *, as_json
         size = {"rate_hz": head.rate, "channels": head.channels, "samples": samples, "duration_s": duration}
         print_json({"input": source.name, "ok": True, **size, "seconds": watch.seconds})
     elif not quiet:
-        say(f"{source.name}: ok  {format_seconds(duration)}, {_form(head)}  {_speed(duration, watch.seconds)}")
+        say(
+            f"{source.name}: ok  {format_seconds(duration)}, {_form(head)}  {_speed(duration, watch.seconds)}"
+        )
 
 
 def limits() -> Limits:
@@ -317,6 +342,9 @@ def info_of(data: bytes) -> dict[str, Any]:
     coded = Coded(io.BytesIO(data))
     form, duration = coded.form, coded.samples / coded.form.rate
     fields: dict[str, Any] = {
+        "shape": (coded.samples, form.channels),
+        "quality": None,
+        "asked_kbps": None if coded.header.quality is None else coded.header.quality / 1000,
         "duration_s": duration,
         "rate_hz": form.rate,
         "channels": form.channels,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from siglum.errors import SiglumError, UnsupportedInputError
+from siglum.cli.output import print_json, say
+from siglum.cli.units import format_seconds, format_size
+from siglum.errors import SiglumError, UnsupportedInputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +63,9 @@ def measure(name: str, original: NDArray[np.float32], decoded: NDArray[np.float3
         if value is not None:
             total, weight = total + value * len(a), weight + len(a)
     if not weight:
-        raise UnsupportedInputError(f"{name.upper()} hears no speech in it, or it is shorter than half a second")
+        raise UnsupportedInputError(
+            f"{name.upper()} hears no speech in it, or it is shorter than half a second"
+        )
     return total / weight
 
 
@@ -106,8 +112,47 @@ def compare(original: Recording, decoded: Recording) -> dict[str, Any]:
     for name in MEASURES:
         measured[name] = None
         if has(name) and length:
-            try:
+            with contextlib.suppress(UnsupportedInputError):
                 measured[name] = measure(name, *heard)
-            except UnsupportedInputError:
-                pass
     return measured
+
+
+def report(first: tuple[str, Recording, int], second: tuple[str, Recording, int], as_json: bool) -> None:
+    """Print how far two recordings are apart; each with its name, and bytes of its file.
+
+    Raises
+    ------
+    UsageError
+        If their rates or channels differ.
+    """
+    (name_a, a, size_a), (name_b, b, size_b) = first, second
+    for what, one, other in (("rates", a.rate, b.rate), ("numbers of channels", a.channels, b.channels)):
+        if one != other:
+            raise UsageError(f"the recordings differ in their {what}: {one} and {other}")
+    measured = compare(a, b)
+    if as_json:
+        sizes: dict[str, Any] = {}
+        for key, recording, size in (("first", a, size_a), ("second", b, size_b)):
+            sizes[f"{key}_samples"], sizes[f"{key}_bytes"] = len(recording.samples), size
+            sizes[f"{key}_kbps"] = _kbps(recording, size)
+        form = {"rate_hz": a.rate, "channels": a.channels}
+        print_json({"first": name_a, "second": name_b, **form, **sizes, **measured})
+        return
+    width = max(len(name_a), len(name_b))
+    for name, recording, size in (first, second):
+        kbps = _kbps(recording, size)
+        rate = "" if kbps is None else f"  {kbps:9.2f} kbps"
+        say(f"{name:<{width}}  {format_size(size):>9}{rate}  {format_seconds(recording.seconds)}")
+    decibels = measured["si_sdr_db"]
+    lines = {"SI-SDR": f"{decibels:.2f} dB" if math.isfinite(decibels) else str(decibels)}
+    for name in MEASURES:
+        value, missing = measured[name], f"not measured: pip install {MEASURES[name]}"
+        heard = "no speech to measure it on" if has(name) else missing
+        lines[{"pesq": "PESQ-WB", "stoi": "STOI"}[name]] = heard if value is None else f"{value:.3f}"
+    lines["largest difference"] = f"{measured['largest_difference']:.4f} of full scale"
+    for label, text in lines.items():
+        say(f"{label:<18}  {text}")
+
+
+def _kbps(recording: Recording, size: int) -> float | None:
+    return 8 * size / recording.seconds / 1000 if recording.seconds else None

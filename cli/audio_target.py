@@ -54,10 +54,12 @@ def _within(
             _, written = _encode(settings.codec(bitrate=each), original, cast(BinaryIO, kept), False, watch)
             kept.seek(0)
             if written <= limit:
-                return kept.read(), original, samples, {"bitrate": each}
+                return kept.read(), original, samples, {"asked_kbps": each / 1000}
             smallest = written
     least = f": the smallest that was found has {format_size(smallest)}" if smallest else ""
-    raise SiglumError(f"no file within {format_size(limit)} is possible for {samples / original.rate:.1f} s{least}")
+    raise SiglumError(
+        f"no file within {format_size(limit)} is possible for {samples / original.rate:.1f} s{least}"
+    )
 
 
 def _reaching(

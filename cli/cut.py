@@ -82,7 +82,8 @@ def _cut(
             written = coded.cut(first, last, out)
     before, after = coded.samples / rate, (last - first) / rate
     reporter.close(
-        f"{item.name}  {format_size(size)}, {format_seconds(before)} -> {format_size(written)}, {format_seconds(after)}",
+        f"{item.name}  {format_size(size)}, {format_seconds(before)} -> {format_size(written)}, "
+        f"{format_seconds(after)}",
         {
             "input": item.name,
             "output": None if target is None else str(target),

@@ -9,6 +9,14 @@ from pathlib import Path
 import click
 
 from siglum.cli import audio, batch, caches, tensors
+from siglum.cli.decoded_names import (
+    array_name,
+    cache_name,
+    check_apart,
+    fixed_format,
+    format_in_header,
+    picture_name,
+)
 from siglum.cli.files import (
     check_distinct,
     check_outputs,
@@ -20,12 +28,10 @@ from siglum.cli.files import (
 )
 from siglum.cli.inputs import Begun, Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
-from siglum.cli.pictures import decode_damaged, limits_of, parse_region
+from siglum.cli.pictures import decode_damaged, parse_region
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
 
-DEFAULT_FORMAT = "png"
-LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
 AUDIO_FORMATS = frozenset(audio.FORMATS.values())
 
 
@@ -38,8 +44,8 @@ AUDIO_FORMATS = frozenset(audio.FORMATS.values())
     "--format",
     "chosen",
     metavar="NAME",
-    help="png, jpeg, webp, tiff, bmp, ppm or avif; of recordings wav, flac, ogg or raw; of tensors npy or safetensors.  "
-    "[default: by the suffix of OUT, else what it was before; of recordings wav]",
+    help="png, jpeg, webp, tiff, bmp, ppm or avif; of recordings wav, flac, ogg or raw; of tensors npy or "
+    "safetensors.  [default: by the suffix of OUT, else what it was before; of recordings wav]",
 )
 @click.option(
     "--partial",
@@ -125,9 +131,9 @@ def decode(
     sources = expand(inputs, recursive, accept_siglum)
     check_outputs(sources, output, out_dir, as_json)
     check_distinct(sources, [target_of(source, output, out_dir, stem_of) for source in sources])
-    fixed = _fixed_format(output, chosen)
+    fixed = fixed_format(output, chosen)
     if jobs > 1:
-        _check_apart(sources, output, out_dir)
+        check_apart(sources, output, out_dir)
     settings = DecodeSettings(
         output=output,
         out_dir=out_dir,
@@ -216,8 +222,10 @@ class _Decode:
         # The name is known before the work is done, so that nothing is done in vain.
         before, name = None, settings.fixed
         if name is None:
-            before, name = _format_in_header(data, settings.max_pixels)
-        target = _target(source, settings.output, settings.out_dir, name)
+            before, name = format_in_header(data, settings.max_pixels)
+        target = target_of(
+            source, settings.output, settings.out_dir, lambda of_input: picture_name(of_input, name)
+        )
         # Only now, by their formats, is it known that a.sgl and a.jpg.sgl both become a.jpg.
         other = source if target is None else self.written.setdefault(target, source)
         if other is not source:
@@ -271,7 +279,7 @@ class _Decode:
         if form not in AUDIO_FORMATS:
             raise UsageError(f"{source.name} is a recording, which is not written as {form.lstrip('.')}")
         target = target_of(
-            source, settings.output, settings.out_dir, lambda name: _array_name(name, f".{form}")
+            source, settings.output, settings.out_dir, lambda name: array_name(name, f".{form}")
         )
         other = source if target is None else self.written.setdefault(target, source)
         if other is not source:
@@ -297,7 +305,7 @@ class _Decode:
             )
         decoded, metadata, seconds = tensors.read_tensors(data, settings.threads)
         suffix = settings.fixed or tensors.suffix_of(decoded)
-        target = target_of(source, settings.output, settings.out_dir, lambda name: _array_name(name, suffix))
+        target = target_of(source, settings.output, settings.out_dir, lambda name: array_name(name, suffix))
         if settings.resume and is_done(source, target):
             return
         check_writable(source, target, settings.force)
@@ -324,7 +332,7 @@ class _Decode:
             )
         if settings.fixed not in (None, caches.SUFFIX):
             raise UsageError(f"{source.name} is a key-value cache, which is written as {caches.SUFFIX}")
-        target = target_of(source, settings.output, settings.out_dir, _cache_name)
+        target = target_of(source, settings.output, settings.out_dir, cache_name)
         if settings.resume and is_done(source, target):
             return
         check_writable(source, target, settings.force)
@@ -343,72 +351,3 @@ class _Decode:
             force=settings.force,
             reporter=self.reporter,
         )
-
-
-def _cache_name(name: str) -> str:
-    return _array_name(name, caches.SUFFIX)
-
-
-def _array_name(name: str, suffix: str) -> str:
-    stem = stem_of(name)
-    return stem if stem != name and stem.endswith(suffix) else stem + suffix
-
-
-def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) -> None:
-    """Object to files that might become one, such as a.sgl and a.jpg.sgl: processes do not see each other's."""
-    from siglum.codecs.image.picture import SUFFIXES
-
-    def bare(name: str) -> str:
-        stem = stem_of(name)
-        return str(Path(stem).with_suffix("")) if Path(stem).suffix.lower() in SUFFIXES else stem
-
-    check_distinct(sources, [target_of(source, output, out_dir, bare) for source in sources])
-
-
-def _fixed_format(output: str | None, chosen: str | None) -> str | None:
-    """Return the format that the options ask for, if they do: of tensors the suffix, else its name."""
-    from siglum.codecs.image.picture import SUFFIXES, WRITE_FORMATS, format_of_suffix
-
-    if chosen is not None:
-        if f".{chosen.lower().lstrip('.')}" in audio.FORMATS:
-            return audio.FORMATS[f".{chosen.lower().lstrip('.')}"]
-        if f".{chosen.lower().lstrip('.')}" in tensors.SUFFIXES:
-            return f".{chosen.lower().lstrip('.')}"
-        name = SUFFIXES.get(f".{chosen.lower().lstrip('.')}", chosen.lower())
-        if name not in WRITE_FORMATS:
-            raise click.BadParameter(f"unknown format {chosen!r}; there are {', '.join(WRITE_FORMATS)}")
-        return name
-    if output is None or output == "-" or (Path(output).exists() and not Path(output).is_file()):
-        return None
-    suffix = Path(output).suffix.lower()
-    if suffix in audio.FORMATS:
-        return audio.FORMATS[suffix]
-    return suffix if suffix in tensors.SUFFIXES else format_of_suffix(output)
-
-
-def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:
-    """Return the format to write by default; before it, if it is another for losing nothing, that of before."""
-    from siglum.codecs.container import read_header
-    from siglum.codecs.image.frame import is_lossless
-    from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, WRITE_FORMATS
-
-    header = read_header(data, limits_of(max_pixels))
-    number = header.extra.get(SOURCE_FORMAT_KEY)
-    before = SOURCE_FORMATS.get(number) if isinstance(number, int) else None
-    if before in LOSSY_FORMATS and is_lossless(header):
-        return before, DEFAULT_FORMAT
-    return None, before if before in WRITE_FORMATS else DEFAULT_FORMAT
-
-
-def _target(source: Input, output: str | None, out_dir: str | None, name: str) -> Path | None:
-    return target_of(source, output, out_dir, lambda of_input: _decoded_name(of_input, name))
-
-
-def _decoded_name(name: str, chosen: str) -> str:
-    """Return ``a.png`` of a.sgl, and of a.png.sgl too."""
-    from siglum.codecs.image.picture import SUFFIXES, suffix_of_format
-
-    stem = stem_of(name)
-    if stem != name and SUFFIXES.get(Path(stem).suffix.lower()) == chosen:
-        return stem
-    return stem + suffix_of_format(chosen)

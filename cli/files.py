@@ -59,7 +59,9 @@ def encoded_name(name: str) -> str:
     ('photo.sgl', 'scan.1.sgl')
     """
     path = Path(name)
-    return (path.stem if path.suffix.lower() in PICTURE_SUFFIXES | RECORDING_SUFFIXES else name) + SIGLUM_SUFFIX
+    return (
+        path.stem if path.suffix.lower() in PICTURE_SUFFIXES | RECORDING_SUFFIXES else name
+    ) + SIGLUM_SUFFIX
 
 
 def stem_of(name: str) -> str:

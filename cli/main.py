@@ -131,5 +131,19 @@ def main() -> None:
     """  # noqa: D301
 
 
-for command in (encode, decode, info, verify, compare, truncate, cut, join, models, kv, train, bench, completion):
+for command in (
+    encode,
+    decode,
+    info,
+    verify,
+    compare,
+    truncate,
+    cut,
+    join,
+    models,
+    kv,
+    train,
+    bench,
+    completion,
+):
     main.add_command(command)

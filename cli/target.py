@@ -71,7 +71,9 @@ def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tu
         If no level meets it; the message says what can be had.
     """
     if target.kind not in ("size", "rate", "psnr"):
-        raise UsageError("kbps, pesq and stoi are for recordings; pictures take -b 0.5bpp and --target psnr=38")
+        raise UsageError(
+            "kbps, pesq and stoi are for recordings; pictures take -b 0.5bpp and --target psnr=38"
+        )
     if target.kind == "psnr":
         return _search_psnr(picture, target.value, config)
     limit = target.value if target.kind == "size" else target.value * picture.width * picture.height / 8

@@ -40,7 +40,7 @@ def parse_rate(text: str) -> float:
     match = re.fullmatch(_NUMBER + r"\s*bpp", text.strip(), re.IGNORECASE)
     if match is None or float(match[1]) <= 0:
         raise UsageError(
-            f"{text!r} is no rate; pictures take bits per pixel, such as 0.5bpp, recordings bits a second, such as 3kbps"
+            f"{text!r} is no rate; pictures take bits per pixel, such as 0.5bpp, recordings kbps, such as 3kbps"
         )
     return float(match[1])
 

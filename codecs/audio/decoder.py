@@ -243,11 +243,14 @@ class StreamDecoder:
         if not self._index.next_sequence(ChunkType.DATA):
             raise Truncated("the file ends before its first chunk is whole: get it again")
         if not self._ended and not lax:
+            where = self._clock(self._index.next_sequence(ChunkType.DATA))
             raise Truncated(
-                f"the file ends in the middle, at {self._clock(self._index.next_sequence(ChunkType.DATA))}: get it again, or decode what there is with --partial"
+                f"the file ends in the middle, at {where}: get it again, or decode what there is with --partial"
             )
         if not self._decoder.ended and not lax:
-            raise Truncated("the file lacks its last chunk: get it again, or decode what there is with --partial")
+            raise Truncated(
+                "the file lacks its last chunk: get it again, or decode what there is with --partial"
+            )
         rest = self._counted(self._decoder.flush())
         if not lax and wanted not in (None, self._given):
             raise MalformedHeader(f"the header announces {wanted} samples, and {self._given} are coded")
@@ -285,7 +288,9 @@ class StreamDecoder:
                 chunk = Chunk(ChunkType.DATA, sequence, b"")
             if chunk.type == ChunkType.INDEX:
                 if alone or chunk.payload != self._index.payload():
-                    raise MalformedHeader(f"the index at byte {self._at} does not describe the chunks before it")
+                    raise MalformedHeader(
+                        f"the index at byte {self._at} does not describe the chunks before it"
+                    )
                 self._ended = True
                 self._drop(size)
                 break
@@ -329,7 +334,9 @@ class StreamDecoder:
 
     def _counted(self, samples: Floats) -> Floats:
         assert self.form is not None and self._decoder is not None
-        if self._conceal and self.form.length is not None:  # what was concealed may be longer than what was lost
+        if (
+            self._conceal and self.form.length is not None
+        ):  # what was concealed may be longer than what was lost
             samples = samples[: self.form.length - self._given]
         self._given += len(samples)
         if self._decoder.ended:

@@ -150,7 +150,9 @@ class Coded:
                 first = -1
         if first >= 0:
             if not self._lax:
-                raise Truncated("the file lacks its last chunk: get it again, or take what there is with --partial")
+                raise Truncated(
+                    "the file lacks its last chunk: get it again, or take what there is with --partial"
+                )
             yield self._open_ended(first, len(self.entries) - first, skip, before)
 
     def _open_ended(self, first: int, chunks: int, skip: int, before: int) -> Segment:
@@ -197,7 +199,9 @@ class Coded:
         back = sum(TAPS - 1 - (i < p.decoder_ahead) for i in range(p.decoder_blocks)) + _OVERLAP
         wanted = sample * p.rate // form.rate // p.frame + 1 - max(back, RAMP) - _margin(p, form.rate)
         first = max(wanted // form.frames, 0)
-        while first * form.frames * p.frame * form.rate % p.rate:  # it must begin with a sample of the recording
+        while (
+            first * form.frames * p.frame * form.rate % p.rate
+        ):  # it must begin with a sample of the recording
             first -= 1
         return first
 
@@ -230,10 +234,12 @@ class Coded:
         for segment in self.segments:
             if segment.first <= number < segment.first + segment.chunks:
                 span = form.frames * p.frame * form.rate // p.rate
-                start = (number - segment.first) * span - (p.frame * form.rate // p.rate) * (number > segment.first)
+                start = (number - segment.first) * span - (p.frame * form.rate // p.rate) * (
+                    number > segment.first
+                )
                 places = [min(max(x - segment.skip, 0), segment.samples) for x in (start, start + span)]
-                start, stop = ((before + place) / form.rate for place in places)
-                return f"chunk {number} ({start:.2f} to {stop:.2f} s)"
+                a, b = ((before + place) / form.rate for place in places)
+                return f"chunk {number} ({a:.2f} to {b:.2f} s)"
             before += segment.samples
         return f"chunk {number}"
 

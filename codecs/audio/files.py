@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +24,7 @@ _BLOCK = 2**15  # samples of each channel that libsndfile reads at once
 _VORBIS_BLOCK = 4096  # ... and takes: libvorbis keeps what it is given at once on its stack
 _DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ALAC_16": 16, "ALAC_24": 24}
 _GUESSED = ("MP3",)  # formats of which libsndfile may only guess the length
+_TALKATIVE = ("MP3",)  # ... and those whose libraries write to standard error themselves
 
 
 @dataclass
@@ -155,7 +157,7 @@ def open_writer(
 
 def _kept(file: BinaryIO, stack: ExitStack) -> BinaryIO:
     """All that a pipe holds, in a temporary file."""
-    kept = stack.enter_context(tempfile.TemporaryFile())
+    kept: BinaryIO = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     shutil.copyfileobj(file, kept)
     kept.seek(0)
     return kept
@@ -176,7 +178,8 @@ class _SoundFile:
         library = _soundfile()
         self._error = library.LibsndfileError
         try:
-            self._file = library.SoundFile(file)
+            with _silence():
+                self._file = library.SoundFile(file)
         except self._error as error:
             raise UnsupportedInputError(
                 f"it cannot be read: damaged, or of a kind that libsndfile does not know ({_reason(error)})"
@@ -193,7 +196,8 @@ class _SoundFile:
         count = 0
         while True:
             try:
-                block = self._file.read(_BLOCK, dtype="float32", always_2d=True)
+                with _silence() if self._file.format in _TALKATIVE else nullcontext():
+                    block = self._file.read(_BLOCK, dtype="float32", always_2d=True)
             except self._error as error:
                 raise UnsupportedInputError(
                     f"it cannot be read on from {count / self.rate:.2f} s: it is damaged ({_reason(error)})"
@@ -203,7 +207,9 @@ class _SoundFile:
             count += len(block)
             yield block
         if self._announced is not None and count < self._announced:
-            text = f"it announces {self._announced / self.rate:.2f} s, and ends after {count / self.rate:.2f} s"
+            text = (
+                f"it announces {self._announced / self.rate:.2f} s, and ends after {count / self.rate:.2f} s"
+            )
             if self.length is not None:
                 raise UnsupportedInputError(f"{text}: it is damaged or cut off, get it again")
             self.notice = f"{text}: what came was taken"
@@ -247,6 +253,24 @@ class _RawWriter:
 
     def close(self) -> None:
         """Do nothing: samples alone have no end."""
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what C libraries write to standard error from being seen; what is wrong they also return."""
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
 
 
 def _reason(error: Exception) -> str:

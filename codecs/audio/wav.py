@@ -91,7 +91,9 @@ class WavReader:
             end = self._file.seek(0, 2)
             self._file.seek(start)
             return 0 if whole + 8 == end else None  # it is empty indeed, or was never finished
-        return None if size == 0 or size >= _NO_SIZE and not self._file.seekable() or size == UNKNOWN else size
+        return (
+            None if size == 0 or (size >= _NO_SIZE and not self._file.seekable()) or size == UNKNOWN else size
+        )
 
     def _parse(self, form: bytes) -> None:
         if len(form) < 16:
@@ -183,7 +185,9 @@ class WavWriter:
         Samples of each channel, if that is known: then the header is right from the beginning.
     """
 
-    def __init__(self, file: BinaryIO, rate: int, channels: int, depth: int, length: int | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, rate: int, channels: int, depth: int, length: int | None = None
+    ) -> None:
         self._file, self._rate, self._channels, self._depth = file, rate, channels, depth
         self._start = file.tell() if file.seekable() else None
         self._size = 0
@@ -210,9 +214,7 @@ class WavWriter:
 
     def _header(self, size: int | None) -> bytes:
         block = self._channels * self._depth // 8
-        form = struct.pack(
-            "<HHIIHH", PCM, self._channels, self._rate, self._rate * block, block, self._depth
-        )
+        form = struct.pack("<HHIIHH", PCM, self._channels, self._rate, self._rate * block, block, self._depth)
         if self._channels > 2:
             more = struct.pack("<HHIH", 22, self._depth, 0, PCM) + _GUID
             form = EXTENSIBLE.to_bytes(2, "little") + form[2:] + more
@@ -225,7 +227,14 @@ class WavWriter:
             room = b"ds64" + struct.pack("<IQQQI", 28, whole, size, size // block, 0)
             first = b"RF64"
         sizes = [UNKNOWN if n is None or n > _NO_SIZE else n for n in (whole, size)]
-        return first + struct.pack("<I4s", sizes[0], b"WAVE") + room + middle + b"data" + struct.pack("<I", sizes[1])
+        return (
+            first
+            + struct.pack("<I4s", sizes[0], b"WAVE")
+            + room
+            + middle
+            + b"data"
+            + struct.pack("<I", sizes[1])
+        )
 
 
 def quantised(samples: NDArray[np.float32], depth: int) -> bytes:
