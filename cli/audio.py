@@ -336,6 +336,7 @@ def info_of(data: bytes) -> dict[str, Any]:
     """What `codec info` says of a recording besides what it says of every file; no weights are read."""
     from siglum.codecs import models
     from siglum.codecs.audio.edit import Coded
+    from siglum.codecs.audio.encoder import latency
     from siglum.codecs.audio.weights import stored_preset
     from siglum.errors import UnknownModel
 
@@ -361,8 +362,7 @@ def info_of(data: bytes) -> dict[str, Any]:
         return fields | {"model_name": "not installed"}
     span = preset.frame / preset.rate
     fields |= {"model_name": model.name, "chunk_s": form.frames * span}
-    # As `StreamEncoder.latency` and `StreamDecoder.latency`.
-    fields["latency_s"] = (form.frames + preset.encoder_ahead + 1 + preset.decoder_ahead + 1) * span
+    fields["latency_s"] = latency(preset, form.frames, form.rate) + (preset.decoder_ahead + 1) * span
     return fields
 
 

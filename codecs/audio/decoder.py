@@ -14,7 +14,7 @@ from siglum.codecs.audio.resample import Resampler, resampled_length
 from siglum.codecs.audio.weights import AudioWeights, load_by_id
 from siglum.codecs.container import Chunk, ChunkType, Limits
 from siglum.codecs.container_chunks import ALONE, SYMBOLS, IndexBuilder, read_chunk, read_chunk_head
-from siglum.codecs.container_header import parse_header
+from siglum.codecs.container_header import SIGNATURE, parse_header
 from siglum.codecs.container_source import Source
 from siglum.errors import BitstreamError, ChecksumMismatch, LimitExceeded, MalformedHeader, Truncated
 from siglum.kernels.checksum import crc32c
@@ -257,6 +257,8 @@ class StreamDecoder:
         return rest
 
     def _begin(self) -> bool:
+        if SIGNATURE.startswith(self._bytes):
+            return False
         source = Source(bytes(self._bytes))
         try:
             header = parse_header(source, self._limits)

@@ -165,8 +165,7 @@ class Coded:
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, Changes]]:
         """Numbers of the chunks that samples ``start`` to ``stop - 1`` need, and what is new in their heads."""
-        if not 0 <= start <= stop <= self.samples:
-            raise UsageError(f"samples {start} to {stop} are not within the {self.samples} of the recording")
+        self._check_span(start, stop)
         before, found = 0, False
         for segment in self.segments:
             a, b = max(start - before, 0), min(stop - before, segment.samples)
@@ -174,6 +173,10 @@ class Coded:
             if a < b or (start == stop and a == b and not found):
                 found = True
                 yield from self._pieces(segment, a + segment.skip, b + segment.skip)
+
+    def _check_span(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.samples:
+            raise UsageError(f"samples {start} to {stop} are not within the {self.samples} of the recording")
 
     def _pieces(self, segment: Segment, a: int, b: int) -> Iterator[tuple[int, Changes]]:
         """Of one segment, samples a to b - 1 counted with those that it drops."""
@@ -295,6 +298,7 @@ class Coded:
         BitstreamError
             If a chunk that is needed is damaged.
         """
+        self._check_span(start, stop)
         writer = container.Writer(file, self._header(stop - start), LIMITS)
         for number, changes in self.pieces(start, stop):
             chunk = self.chunk(number, changes)
