@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglum.cli import audio, caches, tensors
 from siglum.cli.files import open_output
-from siglum.cli.inputs import Begun, Input, accept_picture
+from siglum.cli.inputs import Begun, Input, accept_media, accept_picture
 from siglum.cli.kinds import kind_of
 from siglum.cli.output import Reporter, encoded_line
 from siglum.cli.pictures import DEFAULT_CODEC, color_psnr, decode_picture, make_codec, read_input_picture
@@ -168,7 +168,7 @@ def encode_picture(
         raise UsageError(_OF_CACHES)
     if settings.max_error is not None:
         raise UsageError("--max-error is for tensors")
-    original = source.read(accept_picture) if given is None else given
+    original = source.read(accept_media) if given is None else given
     accept_picture(kind_of(original))
     picture = read_input_picture(settings.keep_metadata, settings.max_pixels, original)
     start = time.perf_counter()

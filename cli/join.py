@@ -41,7 +41,9 @@ def join(inputs: tuple[str, ...], output: str, force: bool, as_json: bool, quiet
     size = 0
     with ExitStack() as stack:
         for item in items:
-            check_writable(item, target, force)
+            check_writable(item, target, force=True)  # it must not be an input
+        check_writable(items[0], target, force)
+        for item in items:
             try:
                 file = stack.enter_context(item.open(accept_siglum))
                 if not audio.is_coded(file.head):

@@ -173,9 +173,7 @@ def test_hostile_headers(what: str, data: bytes) -> None:
     header, chunks = container.read(data, frame.LIMITS)
     changes = dict(HOSTILE[what])
     shape = changes.pop("shape", header.shape)
-    forged = Header(
-        header.codec, 0, header.model, shape, "float32", None, {**header.extra, **changes}
-    )
+    forged = Header(header.codec, 0, header.model, shape, "float32", None, {**header.extra, **changes})
     file = container.write(forged, chunks, container.Limits(max_elements=2**62))
     start = time.perf_counter()
     tracemalloc.start()
@@ -214,7 +212,9 @@ def _repacked(data: bytes, change: Callable[[frame.Head, int], dict[str, object]
         (lambda head, number: {"frames": 25, "length": 100}, "has not begun"),
     ],
 )
-def test_heads_that_lie(data: bytes, change: Callable[[frame.Head, int], dict[str, object]], text: str) -> None:
+def test_heads_that_lie(
+    data: bytes, change: Callable[[frame.Head, int], dict[str, object]], text: str
+) -> None:
     file = _repacked(data, change)
     with pytest.raises(BitstreamError, match=text):
         decoded(file)
