@@ -1,4 +1,4 @@
-"""Damaged, cut and hostile files end in one clear error, or in a recording that was asked for; soon, and in little memory."""
+"""Damaged, cut and hostile files end in one clear error, or in what was asked for; soon, and in little memory."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def samples_of(length: int, channels: int) -> np.ndarray:
 
 def pieces(total: int, cuts: list[int]) -> list[slice]:
     places = [0, *sorted(cut * total // 1000 for cut in cuts), total]
-    return [slice(a, b) for a, b in zip(places, places[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(places)]
 
 
 CUTS = st.lists(st.integers(0, 1000), max_size=6)
