@@ -106,7 +106,9 @@ def encode_recording(
             codec = settings.codec(quality=quality, bitrate=None if goal is None else goal.value)
             original = stack.enter_context(open_recording(cast(BinaryIO, file), wav))
             out = stack.enter_context(open_output(target, force))
-            samples, written = _encode(codec, original, out, target is None, watch)
+            length = None if original.length is None else original.length / original.rate
+            with reporter.within(length) as show:
+                samples, written = code(codec, original, out, target is None, watch, show)
         else:
             from siglum.cli.audio_target import search
 
@@ -145,10 +147,15 @@ def encode_recording(
     )
 
 
-def _encode(
-    codec: AudioCodec, original: Original, out: BinaryIO, flush: bool, watch: Stopwatch
+def code(
+    codec: AudioCodec,
+    original: Original,
+    out: BinaryIO,
+    flush: bool,
+    watch: Stopwatch,
+    show: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[int, int]:
-    """Write a recording as it is read; return its samples, and bytes of the file."""
+    """Write a recording as it is read; return its samples, and bytes of the file. ``show`` gets the seconds so far."""
     samples = written = 0
     with watch:
         encoder = codec.stream(original.rate, original.channels, length=original.length, depth=original.depth)
@@ -165,6 +172,7 @@ def _encode(
         with watch:
             data = encoder.push(block)
         written += put(data)
+        show(samples / original.rate)
     with watch:
         data = encoder.finish()
     return samples, written + put(data)
@@ -264,9 +272,11 @@ def decode_recording(
         head, length, pieces = options.pieces(file, stack, _warner(source), watch)
         out = stack.enter_context(open_output(target, force))
         writer = stack.enter_context(open_writer(out, form, head.rate, head.channels, head.depth, length))
+        show = stack.enter_context(reporter.within(None if length is None else length / head.rate))
         for piece in pieces:
             samples += len(piece)
             writer.write(piece)
+            show(samples / head.rate)
             if target is None:
                 out.flush()
         before = _size(file)

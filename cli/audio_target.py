@@ -37,7 +37,7 @@ def _within(
     file: BinaryIO, wav: bool, limit: float, settings: AudioSettings, watch: Stopwatch
 ) -> tuple[bytes, Original, int, dict[str, Any]]:
     """The best quality of so many bytes: the bit rate that the length leaves."""
-    from siglum.cli.audio import _encode
+    from siglum.cli.audio import code
     from siglum.codecs.audio.files import open_recording
 
     with open_recording(file, wav) as original:
@@ -51,7 +51,7 @@ def _within(
             break
         file.seek(0)
         with open_recording(file, wav) as original, tempfile.TemporaryFile() as kept:
-            _, written = _encode(settings.codec(bitrate=each), original, cast(BinaryIO, kept), False, watch)
+            _, written = code(settings.codec(bitrate=each), original, cast(BinaryIO, kept), False, watch)
             kept.seek(0)
             if written <= limit:
                 return kept.read(), original, samples, {"asked_kbps": each / 1000}
