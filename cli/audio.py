@@ -91,6 +91,7 @@ def encode_recording(
     source: Input, file: Begun, target: Path | None, settings: AudioSettings, force: bool, reporter: Reporter
 ) -> None:
     """Encode a recording block by block, or look for the file that reaches a goal."""
+    from siglum.codecs.audio.codec import DEFAULT_MODEL
     from siglum.codecs.audio.files import open_recording
 
     goal, found = settings.target, dict[str, Any]()
@@ -133,7 +134,7 @@ def encode_recording(
             "input": source.name,
             "output": None if target is None else str(target),
             "codec": CODEC,
-            "model": settings.model or "speech",
+            "model": settings.model or DEFAULT_MODEL,
             "rate_hz": original.rate,
             "channels": original.channels,
             "samples": samples,

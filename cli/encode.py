@@ -193,7 +193,7 @@ class _Encode:
         if self.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
-        if source.path is None:
+        if source.path is None or not source.path.is_file():  # what is no file can be read only once
             with source.open(accept_media) as file:
                 if audio.is_recording(file.head):
                     encode_recording(source, file, target, self.settings, self.force, self.reporter)
@@ -206,24 +206,24 @@ class _Encode:
             self._others(source, target, None)
 
     def _others(self, source: Input, target: Path | None, data: bytes | None) -> None:
-        """All but recordings; ``data`` is what standard input held."""
+        """All but recordings; ``data`` is what a pipe held."""
         if self.settings.codec == audio.CODEC:
             raise UnsupportedInputError(
                 "not a recording of a kind that can be read (WAV, FLAC, Ogg, MP3, AIFF)"
             )
         if self.settings.codec == tensors.CODEC or (
-            self.settings.codec is None and tensors.is_tensor_input(source)
+            self.settings.codec is None and data is None and tensors.is_tensor_input(source)
         ):
             encode_tensors(source, data, target, self.settings, self.force, self.reporter)
-        elif caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
+        elif (data is None and caches.is_cache_input(source)) or self.settings.codec == caches.CODEC:
             encode_cache(source, data, target, self.settings, self.force, self.reporter)
         else:
             encode_picture(source, data, target, self.settings, self.force, self.reporter)
 
 
 def _begins_as_recording(source: Input) -> bool:
-    if source.path is None or source.failure is not None or not source.path.is_file():
-        return False  # of what is no file, the first bytes would be lost
+    if source.path is None or source.failure is not None:
+        return False
     with source.path.open("rb") as file:
         return audio.is_recording(file.read(HEAD_BYTES))
 

@@ -216,6 +216,18 @@ def test_info_needs_no_model(talk: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     failed(4, "is not installed", "decode", talk.with_suffix(".sgl"), "-f")
 
 
+def test_long_recordings_have_a_bar(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from siglum.cli import output
+
+    monkeypatch.setattr(output, "LONG", 1.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes it for a terminal
+    monkeypatch.setattr(output.Reporter, "_draws", lambda self: not self.quiet)
+    coded = talk.with_suffix(".sgl")
+    assert "1.5 s of 1.5 s" in done("encode", talk).stderr
+    assert "1.5 s of 1.5 s" in done("decode", coded, "-f").stderr
+    assert "of 1.5 s" not in done("decode", coded, "-f", "--quiet").stderr
+
+
 def test_compare(talk: Path) -> None:
     done("encode", talk)
     coded = talk.with_suffix(".sgl")

@@ -83,6 +83,16 @@ def test_a_live_recording_goes_through_two_pipes(environment: dict[str, str]) ->
     assert encode.returncode == decode.returncode == 0
 
 
+def test_a_named_pipe_is_read_as_it_comes(environment: dict[str, str], coded: Path) -> None:
+    pipe, out = coded.parent / "pipe", coded.parent / "b.sgl"
+    os.mkfifo(pipe)
+    command = [CODEC, "encode", "--model", "tiny", str(pipe), "-o", str(out)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        pipe.write_bytes((coded.parent / "a.wav").read_bytes())
+        process.communicate(timeout=60)
+    assert process.returncode == 0 and out.stat().st_size > 40
+
+
 def test_what_is_cut_short_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
     command = [CODEC, "encode", "-", "-o", str(tmp_path / "a.sgl"), "--model", "tiny"]
     with subprocess.Popen(
