@@ -85,8 +85,19 @@ class AudioWeights:
 
     @cached_property
     def engine(self) -> Engine:
-        """What runs the networks."""
-        return Engine(widened(self._tensors), self.preset)
+        """What runs the networks.
+
+        Raises
+        ------
+        UnknownModel
+            If the tensors are of other shapes than this version's networks.
+        """
+        try:
+            return Engine(widened(self._tensors), self.preset)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UnknownModel(
+                f"the model {self.name!r} is not one of this version ({error}); install it again"
+            ) from error
 
 
 def config_of(preset: Preset, prior: dict[str, str] | None = None) -> NDArray[np.uint8]:
