@@ -86,8 +86,19 @@ class AudioWeights:
 
     @cached_property
     def engine(self) -> Engine:
-        """What runs the networks."""
-        return Engine(widened(self._tensors), self.preset)
+        """What runs the networks.
+
+        Raises
+        ------
+        UnknownModel
+            If the tensors are of other shapes than this version's networks.
+        """
+        try:
+            return Engine(widened(self._tensors), self.preset)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UnknownModel(
+                f"the model {self.name!r} is not one of this version ({error}); install it again"
+            ) from error
 
 
 def config_of(preset: Preset, prior: dict[str, str] | None = None) -> NDArray[np.uint8]:
@@ -161,3 +172,21 @@ def load_by_id(identifier: bytes) -> AudioWeights:
         If they are not installed, damaged, or of another codec.
     """
     return _load(models.find_for(identifier, CODEC))
+
+
+def stored_preset(model: models.Model) -> Preset:
+    """Sizes of an installed model, without reading its weights.
+
+    Raises
+    ------
+    UnknownModel
+        If the file is no model of this codec.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(model.path, "numpy") as file:
+            config = msgspec.json.decode(file.get_tensor(CONFIG).tobytes(), type=Config)
+        return Preset(**config.preset)
+    except (OSError, SafetensorError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise UnknownModel(f"{model.path} is no model of the audio codec: install it again") from error
