@@ -92,10 +92,11 @@ class Books:
                     continue
                 part = np.ascontiguousarray(latents[some, group * width : (group + 1) * width])
                 found = nearest.beam(part, [self._packed[book] for book in books], beam, threads=threads)
-                before = codes[np.ix_(some, books)]
+                where = some[:, None], np.array(books)
+                before = codes[where]
                 nearer = self._left(part, found, books) < self._left(part, before, books)
                 before[nearer] = found[nearer]
-                better[np.ix_(some, books)] = before
+                better[where] = before
         return better
 
     def _left(self, part: Floats, codes: Codes, books: list[int]) -> Floats:

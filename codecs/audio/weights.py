@@ -74,7 +74,8 @@ class AudioWeights:
         sizes = [size for size in config.preset.values() if isinstance(size, int)]
         if not all(0 <= size <= MAX_SIZE for size in sizes):
             raise ValueError("a size of the preset is out of range")
-        self.preset = Preset(**config.preset)  # type: ignore[arg-type]
+        fields: dict[str, Any] = dict(config.preset)
+        self.preset = Preset(**fields)
         floats = [array for array in tensors.values() if array.dtype.kind == "f"]
         if not all(np.isfinite(array).all() for array in floats):
             raise ValueError("weights are not finite")
