@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siglum.quantizers.group_residual import GroupResidualQuantizer
+from siglum.quantizers.staged import Staged
 
 HOPS = 2  # of the STFT in a frame
 TAPS = 7
@@ -102,16 +103,24 @@ class Block(nn.Module):
         return x + self.narrow(wide).float()
 
 
-class FrameQuantizer(GroupResidualQuantizer):
-    """Group-residual VQ of which every frame uses a number of stages of its own, given by ``counts`` in training."""
+class PerFrame(Staged):
+    """Mixed into a quantizer: every frame uses a number of layers of its own, given by ``counts`` in training.
+
+    A layer has ``layer`` codes, those of one stage of all groups if that is not set.
+    """
 
     counts: Tensor | None = None
+    layer: int | None = None
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         if self.counts is None:
             return None
-        layer = torch.arange(self.stages, device=device) // self.step
-        return layer < self.counts.reshape(-1, 1)
+        layers = torch.arange(self.stages, device=device) // (self.layer or self.step)
+        return layers < self.counts.reshape(-1, 1)
+
+
+class FrameQuantizer(PerFrame, GroupResidualQuantizer):
+    """Group-residual VQ of which every frame uses a number of stages of its own."""
 
 
 class Outcome(NamedTuple):
@@ -127,7 +136,7 @@ class AudioModel(nn.Module):
 
     window: Tensor
 
-    def __init__(self, preset: Preset, quantizer: dict[str, object] | None = None) -> None:
+    def __init__(self, preset: Preset, quantizer: PerFrame | None = None) -> None:
         super().__init__()
         self.preset = preset
         p = preset
@@ -142,7 +151,7 @@ class AudioModel(nn.Module):
             Block(p.decoder_width, p.expansion, int(i < p.decoder_ahead)) for i in range(p.decoder_blocks)
         )
         self.decoder_out = nn.Linear(p.decoder_width, HOPS * 3 * p.bins)
-        self.quantizer = FrameQuantizer(
+        self.quantizer: PerFrame = quantizer or FrameQuantizer(
             p.latent,
             p.groups,
             p.stages,
