@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from siglum.codecs.container import Limits
 
 _MODULES = {
+    "audio": "siglum.codecs.audio.codec",
     "image": "siglum.codecs.image.codec",
     "image-vq": "siglum.codecs.image_vq.codec",
     "image-fast": "siglum.codecs.image_fast.codec",
@@ -24,6 +25,7 @@ NAMES = {
     1: "image",
     2: "image-vq",
     3: "image-fast",
+    32: "audio",
     64: "kv",
     96: "tensor",
 }  # the ids that a header names codecs by; those of other packages are found in CODECS

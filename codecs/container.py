@@ -35,7 +35,7 @@ __all__ = ["DTYPES", "Chunk", "ChunkType", "Entry", "Header", "Limits", "Reader"
 class Writer:
     """Writes a file as its chunks come; the file object may be a pipe.
 
-    The first chunk is held back until it is known whether another follows. Used as a context manager, it
+    The first chunk is held back until it is known whether another follows, unless told otherwise. Used as a context manager, it
     closes the stream unless an exception passes: then every reader sees a truncated file.
 
     Parameters
@@ -46,6 +46,8 @@ class Writer:
         Written at once.
     limits
         What the intended reader accepts: more is refused with :class:`UsageError`.
+    hold
+        Whether the first chunk waits for the second: a file of one chunk is then a few bytes smaller.
 
     Attributes
     ----------
@@ -53,9 +55,10 @@ class Writer:
         Bytes written so far; of the whole file once it is closed.
     """
 
-    def __init__(self, file: BinaryIO, header: Header, limits: Limits | None = None) -> None:
+    def __init__(self, file: BinaryIO, header: Header, limits: Limits | None = None, hold: bool = True) -> None:
         limits = limits or Limits()
         self._file = file
+        self._hold = hold
         self._held: Chunk | None = None
         self._index = IndexBuilder(limits)
         self._closed = False
@@ -79,7 +82,7 @@ class Writer:
             self._put_chunk(self._held)
             self._held = None
         self._index.add(chunk, chunk_size(chunk))
-        if self._index.chunks == 1:
+        if self._index.chunks == 1 and self._hold:
             self._held = chunk
         else:
             self._put_chunk(chunk)

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs.audio.constants import LEVEL
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
-from siglum.codecs.audio.transform import PRESETS, AudioModel
+from siglum.codecs.audio.presets import PRESETS
+from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler, find_recordings, load, speakers
 from siglum.errors import UsageError
 
 SAVE_SECONDS = 240.0
-LEVEL = 0.07  # root mean square that recordings are brought to
 SILENCE = 1e-3  # frames below that part of the level may have no codes
 
 
@@ -43,6 +44,7 @@ class Recipe:
     commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
+    speeds: tuple[float, ...] = (0.89, 1.0, 1.13)  # every recording at each: more voices
 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -89,7 +91,7 @@ class Trainer:
         held = [path for name in recipe.held_out for path in groups[name]]
         p = self.model.preset
         self.sampler = SegmentSampler(
-            train, p.rate, recipe.frames * p.frame, seed=recipe.seed, cache=out / "samples.npz"
+            train, p.rate, recipe.frames * p.frame, recipe.speeds, recipe.seed, out / "samples.npz"
         )
         self.clips = clips(held or train[::50], p.rate, p.frame)
         self.optimizers = make_optimizers(self.model, recipe)

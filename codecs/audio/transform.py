@@ -8,69 +8,17 @@ back and one ahead: how far ahead a model looks is its latency.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.presets import PRESETS, Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
 from siglum.quantizers.staged import Staged
 
-HOPS = 2  # of the STFT in a frame
-TAPS = 7
-MAGNITUDE_FLOOR = 1e-5
-COMPRESSION = 0.3  # exponent of magnitudes that the encoder sees
-LOUDEST = 6.0  # natural logarithm of the largest magnitude of the head, windows of unit sum
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes of a model.
-
-    Attributes
-    ----------
-    rate
-        Samples a second.
-    hop
-        Samples of a hop; a frame has two, a window four.
-    """
-
-    rate: int
-    hop: int
-    latent: int
-    groups: int
-    stages: int
-    codewords: int
-    encoder_width: int
-    encoder_blocks: int
-    encoder_ahead: int  # blocks that look one frame ahead
-    decoder_width: int
-    decoder_blocks: int
-    decoder_ahead: int
-    expansion: int = 3
-
-    @property
-    def frame(self) -> int:
-        """Samples of a frame."""
-        return HOPS * self.hop
-
-    @property
-    def window(self) -> int:
-        """Samples of a window."""
-        return 4 * self.hop
-
-    @property
-    def bins(self) -> int:
-        """Frequencies of a spectrum."""
-        return self.window // 2 + 1
-
-
-PRESETS = {
-    "speech": Preset(16000, 160, 128, 2, 6, 1024, 256, 6, 3, 320, 8, 4),
-    "fullband": Preset(44100, 441, 192, 4, 12, 1024, 320, 6, 3, 384, 8, 4),
-}
 
 
 class Block(nn.Module):

@@ -1,0 +1,10 @@
+"""Numbers that encoder, decoder and training of the audio codec share."""
+
+from __future__ import annotations
+
+HOPS = 2  # of the short-time Fourier transform in a frame
+TAPS = 7  # frames that a block's filter spans
+LEVEL = 0.07  # root mean square to which sound is brought before it is coded
+MAGNITUDE_FLOOR = 1e-5
+COMPRESSION = 0.3  # exponent of the magnitudes that the encoder sees
+LOUDEST = 6.0  # natural logarithm of the largest magnitude that the decoder gives

@@ -1,0 +1,249 @@
+"""Encoding block by block: samples in, bytes of a file out, in memory that does not grow."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from siglum.codecs import container
+from siglum.codecs.audio import allocate, frame, gain
+from siglum.codecs.audio.frame import Form, Head
+from siglum.codecs.audio.gain import RAMP
+from siglum.codecs.audio.recording import as_samples, check_form
+from siglum.codecs.audio.resample import Resampler, resampled_length
+from siglum.codecs.audio.weights import AudioWeights
+from siglum.codecs.container import ChunkType
+from siglum.errors import UsageError
+from siglum.kernels.checksum import crc32c
+
+Floats = NDArray[np.float32]
+_HOLD = RAMP // 2  # frames of the next chunk whose gain is known
+_FRAMING = 20  # bytes of a chunk besides its codes, at most, with its entry in the index
+_CLOSING = 24  # bytes of the index, entries apart
+_CARRIED = 2  # chunks whose unspent bits a later one may use
+_TRIES = 4
+QUALITY_STEP = 12.0  # points of quality that halve the weight of a bit
+MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of a latent's mean energy
+
+
+class StreamEncoder:
+    """Takes samples as they come and gives the bytes of a `.sgl` file.
+
+    Parameters
+    ----------
+    rate
+        Samples a second, 4,000 to 768,000.
+    channels
+        1 to 8; two are coded as their mean and half their difference.
+    weights
+        The model.
+    bitrate
+        Bits a second that the whole file has at most, or None: by quality.
+    quality
+        0 to 100.
+    beam
+        Partial solutions of the search for codes.
+    frames
+        Frames of a chunk: None for about 1.5 kB, at least 16.
+    length
+        Samples that will come, if that is known: it is written to the header.
+    depth
+        Bits of a sample where they come from, for the header.
+    threads
+        For the networks and searches; the result does not depend on it.
+
+    Raises
+    ------
+    UsageError, UnsupportedInputError
+        If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        channels: int,
+        weights: AudioWeights,
+        *,
+        bitrate: float | None = None,
+        quality: float = 50.0,
+        beam: int = 1,
+        frames: int | None = None,
+        length: int | None = None,
+        depth: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        check_form(rate, channels)
+        p = weights.preset
+        per_second = p.rate / p.frame
+        if frames is None:
+            wanted = 1500 * 8 / bitrate * per_second if bitrate else 4 * per_second
+            frames = min(max(round(wanted / 50) * 50, 100), 400)
+        if not RAMP <= frames <= frame.MOST_FRAMES:
+            raise UsageError(f"chunks have {RAMP} to {frame.MOST_FRAMES} frames, not {frames}")
+        self.form = Form(rate, channels, frames, length, 0, depth)
+        self._weights, self._bitrate, self._beam, self._threads = weights, bitrate, beam, threads
+        self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.energy
+        self._sink = io.BytesIO()
+        nominal = None if bitrate is None else round(bitrate)
+        header = frame.header_of(self.form, weights.id, nominal)
+        self._writer = container.Writer(self._sink, header, frame.LIMITS, hold=length is not None)
+        # Bits that chunks so far left of their share; the frames around the recording have none.
+        self._saved = -8.0 * (self._writer.size + _CLOSING) - (bitrate or 0.0) * 3 * p.frame / p.rate
+        self._block = max(rate * frames * p.frame // p.rate, 1)  # what the resampler gets at once
+        self._given = np.empty((0, channels), np.float32)
+        self._count = 0
+        self._resampler = Resampler(rate, p.rate, channels)
+        self._waiting = np.empty((0, channels), np.float32)  # at the model's rate
+        self._arrived = 0
+        self._fed = 0  # frames of what waits that the networks have already
+        self._gain: int | None = None
+        self._gains: list[int] = []
+        self._coders = [weights.engine.encoder(threads) for _ in range(channels)]
+        self._latents = [np.empty((0, p.latent), np.float32) for _ in range(channels)]
+        self._chunks = 0
+        self._closed = False
+        self._add(np.zeros((p.frame, channels), np.float32))  # so that all windows of the first sample are there
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sample to the chunk that holds it, at most; decoding adds `StreamDecoder.latency`."""
+        p = self._weights.preset
+        return (self.form.frames + p.encoder_ahead + 1) * p.frame / p.rate
+
+    def push(self, samples: ArrayLike) -> bytes:
+        """Add samples (N, C) or (N,) and return what the file has more now, often nothing.
+
+        Raises
+        ------
+        UnsupportedInputError
+            If samples are NaN, or of another number of channels.
+        """
+        if self._closed:
+            raise UsageError("this recording is closed: begin another StreamEncoder")
+        values = as_samples(samples)
+        if values.shape[1] != self.form.channels:
+            raise UsageError(f"samples have {values.shape[1]} channels, not {self.form.channels}")
+        self._count += len(values)
+        if self.form.length is not None and self._count > self.form.length:
+            raise UsageError(f"more samples came than the {self.form.length} that were announced")
+        self._given = np.concatenate([self._given, values])
+        while len(self._given) > self._block:
+            block, self._given = self._given[: self._block], self._given[self._block :]
+            self._add(self._resampler.push(block))
+        return self._drain()
+
+    def finish(self) -> bytes:
+        """Return the rest of the file.
+
+        Raises
+        ------
+        UsageError
+            If fewer samples came than were announced.
+        """
+        if self._closed:
+            return b""
+        if self.form.length is not None and self._count != self.form.length:
+            raise UsageError(f"{self._count} samples came, and {self.form.length} were announced")
+        self._closed = True
+        p = self._weights.preset
+        rest = self._resampler.push(self._given, last=True) if self._count else self._given
+        rest = rest[: p.frame + resampled_length(self._count, self.form.rate, p.rate) - self._arrived]
+        self._add(rest)
+        # A frame after the last sample, so that all windows that hold it are there.
+        self._add(np.zeros((p.frame - self._arrived % p.frame + p.frame, self.form.channels), np.float32), last=True)
+        while len(self._latents[0]) > self.form.frames:
+            self._code(self.form.frames, None)
+        self._code(len(self._latents[0]), self._count)
+        self._writer.close()
+        return self._drain()
+
+    def _drain(self) -> bytes:
+        data = self._sink.getvalue()
+        self._sink.seek(0)
+        self._sink.truncate()
+        return data
+
+    def _add(self, samples: Floats, last: bool = False) -> None:
+        """Samples at the model's rate: level what is certain, give it to the networks, write chunks that are whole."""
+        self._arrived += len(samples)
+        if self.form.channels == 2:
+            mid = samples.mean(axis=1, dtype=np.float32)
+            samples = np.stack([mid, samples[:, 0] - mid], axis=1)
+        self._waiting = np.concatenate([self._waiting, samples])
+        size, most = self._weights.preset.frame, self.form.frames
+        while (ready := len(self._waiting) // size) and (last or ready >= most + _HOLD):
+            own = min(most, ready)
+            ahead = min(_HOLD, ready - own)
+            chosen = self._gain
+            if chosen is None or own > _HOLD:
+                chosen = gain.choose(self._waiting[: own * size], size, self._gain)
+            factors = gain.curve(chosen if self._gain is None else self._gain, chosen, own, size)
+            factors = np.concatenate([factors, gain.curve(chosen, chosen, ahead, size)])[self._fed * size :]
+            if len(factors):
+                levelled = self._waiting[self._fed * size : (own + ahead) * size] * factors[:, None]
+                self._analyse(levelled, last and own + ahead == ready)
+            self._gain = chosen
+            self._gains.append(chosen)
+            self._fed, self._waiting = ahead, self._waiting[own * size :]
+            while not last and len(self._latents[0]) >= most:
+                self._code(most, None)
+
+    def _analyse(self, levelled: Floats, last: bool) -> None:
+        for channel, coder in enumerate(self._coders):
+            made = coder.push(np.ascontiguousarray(levelled[:, channel]), last)
+            self._latents[channel] = np.concatenate([self._latents[channel], made])
+
+    def _code(self, frames: int, length: int | None) -> None:
+        """Write the next chunk; ``length`` for the last one."""
+        p = self._weights.preset
+        some = [latents[:frames] for latents in self._latents]
+        self._latents = [latents[frames:] for latents in self._latents]
+        found = [self._weights.books.encode(latents, self._threads) for latents in some]
+        codes = [each[0] for each in found]
+        errors = np.concatenate([each[1] for each in found])
+        bits = np.concatenate([self._bits(each) for each in codes])
+        share = math.inf if self._bitrate is None else self._bitrate * frames * p.frame / p.rate
+        room = share + self._saved - 8 * _FRAMING
+        target = room
+        for _ in range(_TRIES):
+            if self._bitrate is None:
+                counts = allocate.at(errors, bits, self._weight)
+            else:
+                counts = allocate.within(errors, bits, target)
+            each = np.split(counts, len(codes))
+            if self._beam > 1:
+                codes = [
+                    self._weights.books.refine(latents, part, chosen, self._beam, self._threads)
+                    for latents, part, chosen in zip(some, codes, each, strict=True)
+                ]
+            payloads = [self._weights.prior.encode(part, n) for part, n in zip(codes, each, strict=True)]
+            spent = 8 * sum(map(len, payloads))
+            if spent <= room or not counts.any():
+                break
+            target -= 1.1 * (spent - room) + 8
+        crc = 0
+        for part, n in zip(codes, each, strict=True):
+            crc = crc32c(symbols(part, n, p.groups), crc)
+        head = Head(
+            self._chunks == 0, self._gains[self._chunks], (), frames if length is not None else None, length
+        )
+        payload = frame.pack(head, payloads)
+        self._writer.add(ChunkType.DATA, payload, symbols_crc=crc)
+        if self._bitrate is not None:
+            self._saved = min(self._saved + share - 8 * (len(payload) + _FRAMING - 4), _CARRIED * share)
+        self._chunks += 1
+
+    def _bits(self, codes: NDArray[np.int32]) -> Floats:
+        """What 0 to R stages of each frame cost, (T, R + 1)."""
+        p = self._weights.preset
+        each = self._weights.prior.bits(codes).reshape(len(codes), p.stages, p.groups).sum(2)
+        return np.concatenate([np.zeros((len(codes), 1), np.float32), np.cumsum(each, axis=1)], axis=1)
+
+
+def symbols(codes: NDArray[np.int32], counts: NDArray[np.uint8], groups: int) -> bytes:
+    """What the checksum of a chunk covers: the stages of every frame, and the codes that there are."""
+    used = np.arange(codes.shape[1])[None] // groups < counts[:, None]
+    return counts.astype(np.uint8).tobytes() + codes[used].astype("<u2").tobytes()

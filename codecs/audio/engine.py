@@ -1,0 +1,220 @@
+"""The networks of the audio codec without torch, frame by frame: the same values however a recording is cut up.
+
+Every frame is computed by itself (rows of matrix products are, in `siglum.kernels.float_network`), and what a block
+needs of the frames before is kept: so pushing a recording in pieces gives, bit for bit, what pushing it at once does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.presets import Preset
+from siglum.kernels.float_network import FloatNetwork, Pointwise
+
+Floats = NDArray[np.float32]
+
+
+class Engine:
+    """The networks of one model; safe to share between threads.
+
+    Parameters
+    ----------
+    tensors
+        Those of `export.tensors_of`; half precision is widened.
+    preset
+        Sizes of the networks.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], preset: Preset) -> None:
+        self.preset = preset
+        self._tensors = tensors
+        steps = np.arange(preset.window)
+        self.window = (0.5 - 0.5 * np.cos(2 * np.pi * steps / preset.window)).astype(np.float32)
+        self.encoder_in, self.encoder_blocks, self.encoder_out = self._stack(
+            "encoder", preset.encoder_blocks, preset.encoder_ahead, rounded=True
+        )
+        self.decoder_in, self.decoder_blocks, self.decoder_out = self._stack(
+            "decoder", preset.decoder_blocks, preset.decoder_ahead, rounded=False
+        )
+
+    def encoder(self, threads: int = 1) -> Encoder:
+        """Return the state of an analysis that has seen nothing."""
+        return Encoder(self, threads)
+
+    def decoder(self, threads: int = 1) -> Decoder:
+        """Return the state of a synthesis that has seen nothing."""
+        return Decoder(self, threads)
+
+    def _stack(
+        self, name: str, blocks: int, ahead: int, *, rounded: bool
+    ) -> tuple[FloatNetwork, list[_Filter], FloatNetwork]:
+        """Layers before the blocks, the blocks, the layer after."""
+        made = []
+        for i in range(blocks):
+            taps, bias = (self._array(f"{name}.block{i}.{part}") for part in ("taps", "taps_bias"))
+            network = FloatNetwork(
+                [
+                    self._pointwise(f"{name}.block{i}.widen", rounded, activation=True),
+                    self._pointwise(f"{name}.block{i}.narrow", rounded),
+                ],
+                channels=taps.shape[1],
+            )
+            made.append(_Filter(taps, bias, network, int(i < ahead)))
+        enter = self._pointwise(f"{name}.enter", False)
+        leave = self._pointwise(f"{name}.leave", rounded)
+        return (
+            FloatNetwork([enter], channels=enter.weight.shape[1]),
+            made,
+            FloatNetwork([leave], channels=leave.weight.shape[1]),
+        )
+
+    def _pointwise(self, name: str, rounded: bool, activation: bool = False) -> Pointwise:
+        weight, bias = self._array(f"{name}.weight"), self._array(f"{name}.bias")
+        return Pointwise(weight, bias, activation=activation, may_round=rounded)
+
+    def _array(self, name: str) -> Floats:
+        return np.ascontiguousarray(self._tensors[name], np.float32)
+
+
+class _Filter:
+    """Weights of a block: a depthwise filter over frames, and the network that widens and narrows."""
+
+    def __init__(self, taps: Floats, bias: Floats, network: FloatNetwork, ahead: int) -> None:
+        self.taps, self.bias, self.network, self.ahead = taps, bias, network, ahead
+
+
+class _Running:
+    """A block on its way through a recording."""
+
+    def __init__(self, block: _Filter, threads: int) -> None:
+        self._block, self._threads = block, threads
+        self._seen = np.zeros((TAPS - 1 - block.ahead, block.taps.shape[1]), np.float32)
+
+    def push(self, x: Floats, last: bool) -> Floats:
+        """Frames (T, C) -> the frames (T', C) that are certain now."""
+        block = self._block
+        before = TAPS - 1 - block.ahead
+        parts = [self._seen, x]
+        if last and block.ahead:
+            parts.append(np.zeros((block.ahead, x.shape[1]), np.float32))
+        seen = np.concatenate(parts)
+        count = max(len(seen) - before - block.ahead, 0)
+        self._seen = seen[count:].copy()
+        if not count:
+            return x[:0]
+        mixed = seen[:count] * block.taps[0]
+        for tap in range(1, TAPS):
+            mixed += seen[tap : tap + count] * block.taps[tap]
+        mixed += block.bias
+        made: Floats = block.network(_normalised(mixed)[None], threads=self._threads)[0]
+        made += seen[before : before + count]
+        return made
+
+
+class Encoder:
+    """Samples -> latents."""
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        p = engine.preset
+        self._engine, self._threads = engine, threads
+        self._blocks = [_Running(block, threads) for block in engine.encoder_blocks]
+        self._samples = np.zeros((p.window - p.hop) // 2, np.float32)
+
+    def push(self, samples: Floats, last: bool = False) -> Floats:
+        """Add samples and return the latents (T, D) that are certain now.
+
+        Parameters
+        ----------
+        samples : float32 (N,)
+            At the model's rate, about `LEVEL` loud.
+        last
+            Whether nothing follows: then all samples together are a multiple of the frame.
+        """
+        p = self._engine.preset
+        parts = [self._samples, samples]
+        if last:
+            parts.append(np.zeros(p.window - p.hop - (p.window - p.hop) // 2, np.float32))
+        seen = np.concatenate(parts)
+        frames = max((len(seen) - p.window + p.hop) // p.frame, 0)
+        x = np.empty((0, len(self._engine.encoder_in.layers[0].weight)), np.float32)
+        if frames:
+            windows = np.lib.stride_tricks.sliding_window_view(seen, p.window)[:: p.hop][: HOPS * frames]
+            x = self._engine.encoder_in(self._features(windows)[None], threads=self._threads)[0]
+        self._samples = seen[frames * p.frame :].copy()
+        for block in self._blocks:
+            x = block.push(x, last)
+        if not len(x):
+            return np.empty((0, p.latent), np.float32)
+        latents: Floats = self._engine.encoder_out(_normalised(x)[None], threads=self._threads)[0]
+        return latents
+
+    def _features(self, windows: Floats) -> Floats:
+        """(2T, window) -> (T, 6 bins), as `transform.AudioModel.features`."""
+        p = self._engine.preset
+        spectra = np.fft.rfft(windows * self._engine.window) / np.float32(p.window / 4)
+        real, imaginary = spectra.real.astype(np.float32), spectra.imag.astype(np.float32)
+        magnitude = np.maximum(np.sqrt(real * real + imaginary * imaginary), np.float32(MAGNITUDE_FLOOR))
+        logs = np.log(magnitude)
+        scale = np.exp(logs * np.float32(COMPRESSION - 1))
+        parts = [real * scale, imaginary * scale, logs * np.float32(0.25) + np.float32(1)]
+        return np.ascontiguousarray(np.concatenate(parts, 1).reshape(-1, HOPS * 3 * p.bins))
+
+
+class Decoder:
+    """Latents -> samples."""
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        p = engine.preset
+        self._engine, self._threads = engine, threads
+        self._blocks = [_Running(block, threads) for block in engine.decoder_blocks]
+        self._sum = np.zeros((3, p.hop), np.float32)  # of windows that reach into what follows
+        self._skip = (p.window - p.hop) // 2  # what windows before the first sample hold
+
+    def push(self, latents: Floats, last: bool = False) -> Floats:
+        """Add latents (T, D) and return the samples that are certain now; with ``last``, all of them."""
+        p = self._engine.preset
+        x = np.empty((0, p.decoder_width), np.float32)
+        if len(latents):
+            x = self._engine.decoder_in(np.ascontiguousarray(latents)[None], threads=self._threads)[0]
+        for block in self._blocks:
+            x = block.push(x, last)
+        total = self._sum
+        if len(x):
+            out = self._engine.decoder_out(_normalised(x)[None], threads=self._threads)[0]
+            windows = self._windows(out).reshape(-1, 4, p.hop)
+            count = len(windows)
+            total = np.concatenate([total, np.zeros((count, p.hop), np.float32)])
+            for part in (3, 2, 1, 0):  # older windows first, as when they came in other pieces
+                total[part : part + count] += windows[:, part]
+            self._sum = total[count:].copy()
+            total = total[:count]
+        else:
+            total = total[:0]
+        samples = np.concatenate([total, self._sum]).reshape(-1) if last else total.reshape(-1)
+        drop = min(self._skip, len(samples))
+        self._skip -= drop
+        samples = samples[drop:]
+        return samples[: len(samples) - (p.window - p.hop - (p.window - p.hop) // 2)] if last else samples
+
+    def _windows(self, out: Floats) -> Floats:
+        """(T, 6 bins) -> (2T, window): log magnitudes and directions to windowed samples."""
+        p = self._engine.preset
+        level, real, imaginary = np.moveaxis(out.reshape(-1, 3, p.bins), 1, 0)
+        size = np.exp(np.minimum(level * np.float32(4) - np.float32(4), np.float32(LOUDEST)))
+        size *= np.float32(p.window / 6) / np.sqrt(real * real + imaginary * imaginary + np.float32(1e-6))
+        spectra = np.empty(real.shape, np.complex64)
+        spectra.real, spectra.imag = real * size, imaginary * size
+        return np.asarray(np.fft.irfft(spectra, p.window), np.float32) * self._engine.window
+
+
+def _normalised(x: Floats) -> Floats:
+    """Rows with mean 0 and variance 1."""
+    centred = x - x.mean(axis=1, keepdims=True)
+    variance = np.square(centred).mean(axis=1, keepdims=True)
+    centred /= np.sqrt(variance + np.float32(1e-5))
+    return np.asarray(centred, np.float32)

@@ -1,0 +1,58 @@
+"""A trained audio model as arrays: what files depend on, and under ``encoder.`` what only encoding uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from siglum.codecs.audio.transform import AudioModel
+
+
+@torch.no_grad()
+def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
+    """Weights and codebooks in half precision, by the names that `engine.Engine` and `books.Books` read.
+
+    The rotation in front of the split is folded into the layers before and after it.
+    """
+    rotation = model.quantizer.rotation
+    assert rotation is not None
+    turn, centre = rotation.matrix(), rotation.centre.double()
+    leave, enter = model.encoder_out, model.decoder_in
+    folded = {
+        "encoder.leave": (
+            turn.T @ leave.weight.double(),
+            turn.T @ (_bias(leave) - centre),
+        ),
+        "decoder.enter": (enter.weight.double() @ turn, _bias(enter) + enter.weight.double() @ centre),
+        "encoder.enter": (model.encoder_in.weight, _bias(model.encoder_in)),
+        "decoder.leave": (model.decoder_out.weight, _bias(model.decoder_out)),
+    }
+    for name, blocks in (("encoder", model.encoder_blocks), ("decoder", model.decoder_blocks)):
+        for i, block in enumerate(blocks):
+            for part in ("widen", "narrow"):
+                layer = block.get_submodule(part)
+                assert isinstance(layer, nn.Linear)
+                folded[f"{name}.block{i}.{part}"] = (layer.weight, _bias(layer))
+            for part in ("taps", "taps_bias"):
+                folded[f"{name}.block{i}.{part}"] = (block.get_parameter(part), None)
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, (weight, bias) in folded.items():
+        if bias is None:
+            tensors[name] = _half(weight)
+        else:
+            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _half(weight), _half(bias)
+    for stage, book in enumerate(model.quantizer.codebooks):
+        tensors[f"books.{stage}"] = _half(book.vectors())
+    return tensors
+
+
+def _bias(layer: nn.Linear) -> Tensor:
+    return layer.bias.double()
+
+
+def _half(value: Tensor) -> NDArray[np.float16]:
+    return np.asarray(value.detach().float().numpy().astype(np.float16))
