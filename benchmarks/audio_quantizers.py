@@ -3,8 +3,9 @@
     python -m siglum.benchmarks.audio_quantizers --data SPEECH --out RUNS --held-out NAME --steps N
 
 Three structures of twelve codes of ten bits a frame, 50 frames a second: two groups of six residual stages, twelve
-residual stages, twelve groups. In a run of a seed, all have the same networks, batches, numbers of steps and bits:
-every segment is coded with 1, 3 or 6 kbps' worth of the codes, the first ones (``--layers`` has other choices; one
+residual stages, twelve groups. The runs of a seed have the same batches, numbers of steps and bits, and the same
+first half, in which the networks train without a quantizer; codebooks then start from data, and both train together.
+Every segment is coded with 1, 3 or 6 kbps' worth of the codes, the first ones (``--layers`` has other choices; one
 number trains for that rate alone). Measured on recordings of folders that training never saw. Runs that are there
 already go on where they stopped.
 """
@@ -25,17 +26,15 @@ from siglum.benchmarks.machine import describe
 from siglum.errors import UsageError, require_torch
 
 STRUCTURES = ("grvq", "rvq", "parallel")
-CLIPS = 24
-USAGE_FRAMES = 100_000
+CLIPS = 16
+USAGE_FRAMES = 50_000
 Result = dict[str, Any]
 Results = Mapping[tuple[str, int], Result]
 
 
-def trained(
-    options: argparse.Namespace, structure: str, seed: int, log: Callable[[str], None]
-) -> Result:
+def trained(options: argparse.Namespace, structure: str, seed: int, log: Callable[[str], None]) -> Result:
     """Return the measurements of one run, which is trained if it has none yet."""
-    from siglum.benchmarks.audio_structures import SMALL, Arm, Plan, measure, usage
+    from siglum.benchmarks.audio_structures import SMALL, Arm, Plan, measure, shared, usage
     from siglum.codecs.audio.train import clips
     from siglum.datasets.audio import SegmentSampler, find_recordings, speakers
 
@@ -56,14 +55,19 @@ def trained(
     sampler = SegmentSampler(
         train, SMALL.rate, plan.frames * SMALL.frame, speeds=(1.0,), cache=options.out / "samples.npz"
     )
+    before = Arm(shared(plan), sampler, options.out / f"none-{seed}", log)
+    before.resume()
+    before.run()
     arm = Arm(plan, sampler, out, log)
-    arm.resume()
+    arm.resume(before.out)
     arm.run()
     model = arm.finished()
     result = {
         "steps": plan.steps,
         "layers": list(plan.layers),
-        "kbps": [count * 2 * np.log2(SMALL.codewords) * SMALL.rate / SMALL.frame / 1000 for count in plan.layers],
+        "kbps": [
+            count * 2 * np.log2(SMALL.codewords) * SMALL.rate / SMALL.frame / 1000 for count in plan.layers
+        ],
         **measure(model, clips(held, SMALL.rate, SMALL.frame, count=CLIPS), plan.layers),
         "usage": usage(model, sampler, USAGE_FRAMES),
     }
@@ -81,7 +85,9 @@ def table(results: Results) -> list[str]:
         codes = 2 * first["layers"][place]
         for structure in structures:
             runs = [result for (name, _), result in results.items() if name == structure]
-            pesq, stoi, mel = (np.mean([run[metric][place] for run in runs]) for metric in ("pesq", "stoi", "mel"))
+            pesq, stoi, mel = (
+                np.mean([run[metric][place] for run in runs]) for metric in ("pesq", "stoi", "mel")
+            )
             seeds = " / ".join(f"{np.mean(run['pesq'][place]):.2f}" for run in runs)
             used = min(min(run["usage"]["used"][:codes]) for run in runs)
             perplexity = np.mean([run["usage"]["perplexity"][:codes] for run in runs])
@@ -89,7 +95,10 @@ def table(results: Results) -> list[str]:
                 f"{structure:<10} {kbps:5.1f} {pesq:8.3f} {seeds:>14} {stoi:7.4f} {mel:7.4f} "
                 f"{100 * used:10.1f} % {perplexity:11.0f}"
             )
-    lines += ["", "grvq against the others, PESQ-WB and STOI, 95 % intervals by bootstrap over the recordings"]
+    lines += [
+        "",
+        "grvq against the others, PESQ-WB and STOI, 95 % intervals by bootstrap over the recordings",
+    ]
     for place, kbps in enumerate(first["kbps"]):
         for other in structures:
             if other != "grvq" and "grvq" in structures:
@@ -115,9 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="recordings, a folder a speaker or source")
     parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
     parser.add_argument("--held-out", nargs="+", required=True, help="folders to measure on")
-    parser.add_argument("--steps", type=int, default=2500, help="of each run")
+    parser.add_argument("--steps", type=int, default=2000, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--layers", type=int, nargs="+", default=[1, 3, 6], help="pairs of codes, 1 kbps each")
+    parser.add_argument(
+        "--layers", type=int, nargs="+", default=[1, 3, 6], help="pairs of codes, 1 kbps each"
+    )
     parser.add_argument("--structures", nargs="+", choices=STRUCTURES, default=list(STRUCTURES))
     options = parser.parse_args(arguments)
     if options.steps < 100:

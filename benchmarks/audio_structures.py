@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ from torch import Tensor
 from siglum.benchmarks.audio_metrics import mel_distance, pesq, stoi
 from siglum.benchmarks.items import Audio
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
+from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.train import Recipe, levelled, make_optimizers
-from siglum.codecs.audio.transform import AudioModel, FrameQuantizer, PerFrame, Preset
+from siglum.codecs.audio.transform import AudioModel, FrameQuantizer, PerFrame
 from siglum.datasets.audio import SegmentSampler
 from siglum.quantizers.product import ProductQuantizer
 from siglum.quantizers.residual import ResidualQuantizer
 
 SMALL = Preset(16000, 160, 96, 2, 6, 1024, 128, 3, 2, 160, 4, 2)
+START_BATCHES = 240  # whose latents the codebooks start from
 LAYER = 2  # codes that one more step of rate adds, in every structure
-SAVE_EVERY = 500
-EMA = {"kind": "ema", "commitment": 0.25}
+SAVE_EVERY = 200
+EMA = {"kind": "ema", "commitment": 0.25, "decay": 0.995}
+NONE = "none"  # the structure of the run up to where the quantizer begins
 METRICS = {"pesq": pesq, "stoi": stoi, "mel": mel_distance}
 Floats = NDArray[np.float32]
 
@@ -35,12 +38,12 @@ class Plan:
 
     structure: str
     seed: int = 1
-    steps: int = 2500
-    batch: int = 6
-    frames: int = 48
+    steps: int = 2000
+    batch: int = 4
+    frames: int = 32
     layers: tuple[int, ...] = (1, 3, 6)  # of `LAYER` codes: those that are trained and measured
-    continuous: float = 0.1  # part of the steps before the quantizer begins
-    cooldown: float = 0.4
+    continuous: float = 0.5  # part of the steps before the quantizer begins: all structures share it
+    cooldown: float = 0.3
     warmup_steps: int = 100
     ema: float = 0.998
 
@@ -65,6 +68,11 @@ def quantizer(structure: str, preset: Preset = SMALL) -> PerFrame:
     raise ValueError(f"structure is {structure!r}, wanted grvq, rvq or parallel")
 
 
+def shared(plan: Plan) -> Plan:
+    """Return the plan of what the runs of a seed have in common: the networks alone."""
+    return replace(plan, structure=NONE)
+
+
 class Arm:
     """One run in a folder, from which it goes on after an interruption with what it would have drawn.
 
@@ -81,23 +89,35 @@ class Arm:
     def __init__(self, plan: Plan, sampler: SegmentSampler, out: Path, log: Callable[[str], None]) -> None:
         self.plan, self.sampler, self.out, self.log = plan, sampler, out, log
         torch.manual_seed(plan.seed)
-        self.model = AudioModel(SMALL, quantizer(plan.structure))
-        self.average = AudioModel(SMALL, quantizer(plan.structure))
+        structure = "grvq" if plan.structure == NONE else plan.structure
+        self.model = AudioModel(SMALL, quantizer(structure))
+        self.average = AudioModel(SMALL, quantizer(structure))
         self.average.load_state_dict(self.model.state_dict())
         self.optimizers = make_optimizers(self.model, Recipe())
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
 
-    def resume(self) -> None:
-        """Continue from the checkpoint, if there is one."""
+    def resume(self, before: Path | None = None) -> None:
+        """Continue from the checkpoint, if there is one, or from that of the run without a quantizer.
+
+        Raises
+        ------
+        ValueError
+            If it is of another plan.
+        """
         path = self.out / "last.pt"
+        plan, strict = self.plan, True
+        if not path.exists() and before is not None:
+            path, plan, strict = before / "last.pt", shared(self.plan), False
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
-        if state["plan"] != _plain(self.plan):
+        if state["plan"] != _plain(plan):
             raise ValueError(f"{path} is of another plan: {state['plan']}")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        for model, name in ((self.model, "model"), (self.average, "average")):
+            tensors = state[name] if strict else _networks(state[name])
+            missing = model.load_state_dict(tensors, strict=strict).missing_keys
+            assert all(key.startswith("quantizer.") for key in missing)
         self.model.quantised = self.average.quantised = state["quantised"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -122,14 +142,16 @@ class Arm:
         plan = self.plan
         terms: list[float] = []
         self.model.train()
-        while self.step < plan.steps:
-            if not self.model.quantised and self.step >= plan.continuous * plan.steps:
+        first = round(plan.continuous * plan.steps)
+        end = first if plan.structure == NONE else plan.steps
+        while self.step < end:
+            if not self.model.quantised and self.step >= first:
                 self._start()
             terms.append(self._train())
             self.step += 1
             if self.step % 100 == 0:
                 self.log(f"{plan.structure} {plan.seed} step {self.step}  loss {np.mean(terms[-100:]):.4f}")
-            if self.step % SAVE_EVERY == 0 or self.step == plan.steps:
+            if self.step % SAVE_EVERY == 0 or self.step == end:
                 self.save()
 
     def _train(self) -> float:
@@ -170,7 +192,7 @@ class Arm:
 
     def _start(self) -> None:
         with torch.no_grad():
-            batches = [self._draw(self.plan.steps + i)[0] for i in range(60)]
+            batches = [self._draw(self.plan.steps + i)[0] for i in range(START_BATCHES)]
             latents = torch.cat([self.model.analyse(x) for x in batches])
             self.model.quantizer.start(latents.reshape(-1, SMALL.latent))
         self.average.load_state_dict(self.model.state_dict())
@@ -183,7 +205,9 @@ class Arm:
 
 
 @torch.no_grad()
-def measure(model: AudioModel, recordings: Sequence[Floats], layers: Sequence[int]) -> dict[str, list[list[float]]]:
+def measure(
+    model: AudioModel, recordings: Sequence[Floats], layers: Sequence[int]
+) -> dict[str, list[list[float]]]:
     """Return by metric a list for each number of layers with a value for each recording."""
     found: dict[str, list[list[float]]] = {name: [[] for _ in layers] for name in METRICS}
     rate = model.preset.rate
@@ -214,6 +238,10 @@ def usage(model: AudioModel, sampler: SegmentSampler, frames: int) -> dict[str, 
     share = counts / counts.sum(1, keepdims=True)
     entropy = -(share * np.log2(np.maximum(share, 1e-300))).sum(1)
     return {"frames": seen, "used": (counts > 0).mean(1).tolist(), "perplexity": (2**entropy).tolist()}
+
+
+def _networks(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if not name.startswith("quantizer.")}
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def page(
 
 def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool | None) -> Section:
     anchor = board.anchor(wanted)
-    curves, note = publications.kodak(board.items) if published and board.medium == "image" else ([], "")
+    curves, note = _published(board) if published else ([], "")
     subject = subject_of(board)
     facing = {
         name: next((one for one in [subject, *board.codecs] if one is not None and one != name), "")
@@ -178,6 +178,18 @@ def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool
         viewer=viewer,
         players=players,
     )
+
+
+def _published(board: Board) -> tuple[list[publications.Curve], str]:
+    """Return the published curves that fit a board, and what is to be said of them."""
+    if board.medium == "image":
+        return publications.kodak(board.items)
+    if board.medium != "audio":
+        return [], ""
+    keys = {metric.key for metric in board.metrics}
+    curves, note = publications.audio()
+    fitting = [curve for curve in curves if curve.metric in keys]
+    return fitting, note if fitting else ""
 
 
 def _run(run: dict[str, Any]) -> list[tuple[str, str]]:

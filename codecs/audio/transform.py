@@ -20,7 +20,6 @@ from siglum.quantizers.group_residual import GroupResidualQuantizer
 from siglum.quantizers.staged import Staged
 
 
-
 class Block(nn.Module):
     """``x += narrow(act(widen(norm(depthwise(x)))))`` over (B, T, C); ``ahead`` of seven taps lie in the future."""
 
