@@ -19,7 +19,8 @@ from siglum.benchmarks.report import published as publications
 from siglum.benchmarks.report.board import Board, boards_of
 from siglum.benchmarks.report.compare import CONFIDENCE, LEAST_OVERLAP, RESAMPLES
 from siglum.benchmarks.report.load import Row, Rows, load
-from siglum.benchmarks.report.media import Keep, pictures, sounds
+from siglum.benchmarks.report.media import Keep, pictures
+from siglum.benchmarks.report.players import sounds
 from siglum.benchmarks.report.plots import MARKERS
 from siglum.benchmarks.report.sections import health, rate_plots, speed_plots
 from siglum.benchmarks.report.verdict import sentences, signed, subject_of
