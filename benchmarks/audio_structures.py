@@ -14,7 +14,7 @@ from torch import Tensor
 
 from siglum.benchmarks.audio_metrics import mel_distance, pesq, stoi
 from siglum.benchmarks.items import Audio
-from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
+from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.train import Recipe, levelled, make_optimizers
 from siglum.codecs.audio.transform import AudioModel, FrameQuantizer, PerFrame
@@ -163,7 +163,8 @@ class Arm:
         a, b = x[:, inside], y.float()[:, inside]
         part = counts[:, 0] / max(plan.layers)
         distance = mel_loss(a, b, p.rate) + 0.25 * loudness_loss(a, b, p.rate)
-        loss = (distance + (0.2 + 0.8 * part) * complex_loss(a, b, (512,))).mean() + commitment
+        waves = complex_loss(a, b, (512,)) + 1.5 * low_loss(a, b, p.rate)
+        loss = (distance + (0.3 + 0.7 * part) * waves).mean() + commitment
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         left = (1 - self.step / plan.steps) / plan.cooldown

@@ -8,3 +8,5 @@ LEVEL = 0.07  # root mean square to which sound is brought before it is coded
 MAGNITUDE_FLOOR = 1e-5
 COMPRESSION = 0.3  # exponent of the magnitudes that the encoder sees
 LOUDEST = 6.0  # natural logarithm of the largest magnitude that the decoder gives
+LOW = 64  # coefficients of the linear branch: the lowest of a modified cosine transform of a frame
+LOW_SCALE = 20.0  # what the linear branch begins with, in latents a unit of the transform

@@ -6,13 +6,14 @@ needs of the frames before is kept: so pushing a recording in pieces gives, bit 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, MAGNITUDE_FLOOR, TAPS
 from siglum.codecs.audio.presets import Preset
 from siglum.kernels.float_network import FloatNetwork, Pointwise
 
@@ -35,6 +36,13 @@ class Engine:
         self._tensors = tensors
         steps = np.arange(preset.window)
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * steps / preset.window)).astype(np.float32)
+        self.cosines = _cosines(preset.frame)
+        low = self._array("encoder.low") @ self.cosines.T
+        self.low_in = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
+        low, refine = self._array("decoder.low"), self._pointwise("decoder.low_refine", False)
+        self.low_out = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
+        self.low_refine = self._network(refine)
+        self.low_waves = self._network(Pointwise(self.cosines, np.zeros(len(self.cosines), np.float32)))
         self.encoder_in, self.encoder_blocks, self.encoder_out = self._stack(
             "encoder", preset.encoder_blocks, preset.encoder_ahead, rounded=True
         )
@@ -67,11 +75,11 @@ class Engine:
             made.append(_Filter(taps, bias, network, int(i < ahead)))
         enter = self._pointwise(f"{name}.enter", False)
         leave = self._pointwise(f"{name}.leave", rounded)
-        return (
-            FloatNetwork([enter], channels=enter.weight.shape[1]),
-            made,
-            FloatNetwork([leave], channels=leave.weight.shape[1]),
-        )
+        return self._network(enter), made, self._network(leave)
+
+    @staticmethod
+    def _network(layer: Pointwise) -> FloatNetwork:
+        return FloatNetwork([layer], channels=layer.weight.shape[1])
 
     def _pointwise(self, name: str, rounded: bool, activation: bool = False) -> Pointwise:
         weight, bias = self._array(f"{name}.weight"), self._array(f"{name}.bias")
@@ -79,6 +87,13 @@ class Engine:
 
     def _array(self, name: str) -> Floats:
         return np.ascontiguousarray(self._tensors[name], np.float32)
+
+
+def _cosines(frame: int) -> Floats:
+    """As `transform.cosines`: (2 frame, LOW)."""
+    n, k = np.arange(2 * frame)[:, None], np.arange(LOW)
+    waves = np.cos(math.pi / frame * (n + 0.5 + frame / 2) * (k + 0.5))
+    return np.asarray(np.sin(math.pi / (2 * frame) * (n + 0.5)) * waves * math.sqrt(2 / frame), np.float32)
 
 
 class _Filter:
@@ -124,6 +139,7 @@ class Encoder:
         self._engine, self._threads = engine, threads
         self._blocks = [_Running(block, threads) for block in engine.encoder_blocks]
         self._samples = np.zeros((p.window - p.hop) // 2, np.float32)
+        self._low = np.empty((0, p.latent), np.float32)  # what the linear branch adds to latents that are not there yet
 
     def push(self, samples: Floats, last: bool = False) -> Floats:
         """Add samples and return the latents (T, D) that are certain now.
@@ -145,12 +161,18 @@ class Encoder:
         if frames:
             windows = np.lib.stride_tricks.sliding_window_view(seen, p.window)[:: p.hop][: HOPS * frames]
             x = self._engine.encoder_in(self._features(windows)[None], threads=self._threads)[0]
+            early = (p.window - p.hop) // 2 - p.frame // 2
+            spans = np.lib.stride_tricks.sliding_window_view(seen[early:], 2 * p.frame)[:: p.frame][:frames]
+            low = self._engine.low_in(np.ascontiguousarray(spans)[None], threads=self._threads)[0]
+            self._low = np.concatenate([self._low, low])
         self._samples = seen[frames * p.frame :].copy()
         for block in self._blocks:
             x = block.push(x, last)
         if not len(x):
             return np.empty((0, p.latent), np.float32)
         latents: Floats = self._engine.encoder_out(_normalised(x)[None], threads=self._threads)[0]
+        latents += self._low[: len(latents)]
+        self._low = self._low[len(latents) :].copy()
         return latents
 
     def _features(self, windows: Floats) -> Floats:
@@ -174,32 +196,54 @@ class Decoder:
         self._blocks = [_Running(block, threads) for block in engine.decoder_blocks]
         self._sum = np.zeros((3, p.hop), np.float32)  # of windows that reach into what follows
         self._skip = (p.window - p.hop) // 2  # what windows before the first sample hold
+        self._latents = np.empty((0, p.latent), np.float32)  # of frames that the blocks have not given yet
+        self._low_sum = np.zeros(p.frame, np.float32)
+        self._low = np.empty(0, np.float32)  # samples of the linear branch that wait for the others
+        self._low_skip = p.frame // 2
 
     def push(self, latents: Floats, last: bool = False) -> Floats:
         """Add latents (T, D) and return the samples that are certain now; with ``last``, all of them."""
-        p = self._engine.preset
+        p, engine = self._engine.preset, self._engine
         x = np.empty((0, p.decoder_width), np.float32)
         if len(latents):
-            x = self._engine.decoder_in(np.ascontiguousarray(latents)[None], threads=self._threads)[0]
+            self._latents = np.concatenate([self._latents, latents])
+            x = engine.decoder_in(np.ascontiguousarray(latents)[None], threads=self._threads)[0]
         for block in self._blocks:
             x = block.push(x, last)
-        total = self._sum
+        total = np.empty(0, np.float32)
         if len(x):
-            out = self._engine.decoder_out(_normalised(x)[None], threads=self._threads)[0]
+            x = _normalised(x)
+            self._add_low(x)
+            out = engine.decoder_out(x[None], threads=self._threads)[0]
             windows = self._windows(out).reshape(-1, 4, p.hop)
             count = len(windows)
-            total = np.concatenate([total, np.zeros((count, p.hop), np.float32)])
+            hops = np.concatenate([self._sum, np.zeros((count, p.hop), np.float32)])
             for part in (3, 2, 1, 0):  # older windows first, as when they came in other pieces
-                total[part : part + count] += windows[:, part]
-            self._sum = total[count:].copy()
-            total = total[:count]
-        else:
-            total = total[:0]
-        samples = np.concatenate([total, self._sum]).reshape(-1) if last else total.reshape(-1)
-        drop = min(self._skip, len(samples))
+                hops[part : part + count] += windows[:, part]
+            self._sum = hops[count:].copy()
+            total = hops[:count].reshape(-1)
+        if last:
+            over = p.window - p.hop - (p.window - p.hop) // 2  # what windows after the last sample hold
+            total = np.concatenate([total, self._sum.reshape(-1)[:-over]])
+            self._low = np.concatenate([self._low, self._low_sum[: p.frame // 2]])
+        drop = min(self._skip, len(total))
         self._skip -= drop
-        samples = samples[drop:]
-        return samples[: len(samples) - (p.window - p.hop - (p.window - p.hop) // 2)] if last else samples
+        samples = total[drop:] + self._low[: len(total) - drop]
+        self._low = self._low[len(samples) :]
+        return np.asarray(samples, np.float32)
+
+    def _add_low(self, x: Floats) -> None:
+        """Samples of the linear branch, of frames whose last activations are ``x``."""
+        p, engine = self._engine.preset, self._engine
+        some, self._latents = self._latents[: len(x)], self._latents[len(x) :]
+        low = engine.low_out(np.ascontiguousarray(some)[None], threads=self._threads)[0]
+        low += engine.low_refine(x[None], threads=self._threads)[0]
+        spans = engine.low_waves(low[None], threads=self._threads)[0]
+        first = np.concatenate([self._low_sum[None], spans[:-1, p.frame :]]) + spans[:, : p.frame]
+        self._low_sum = spans[-1, p.frame :].copy()
+        made = first.reshape(-1)[self._low_skip :]
+        self._low_skip = 0
+        self._low = np.concatenate([self._low, made])
 
     def _windows(self, out: Floats) -> Floats:
         """(T, 6 bins) -> (2T, window): log magnitudes and directions to windowed samples."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs.audio.constants import LOW_SCALE
 from siglum.codecs.audio.transform import AudioModel
 
 
@@ -45,6 +46,11 @@ def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
             tensors[name] = _half(weight)
         else:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _half(weight), _half(bias)
+    tensors["encoder.low"] = _half(turn.T @ model.low_in.double() * LOW_SCALE)
+    tensors["decoder.low"] = _half(model.low_out.double() @ turn / LOW_SCALE)
+    lift = model.low_out.double() @ centre
+    tensors["decoder.low_refine.weight"] = _half(model.low_refine.weight / LOW_SCALE)
+    tensors["decoder.low_refine.bias"] = _half((_bias(model.low_refine) + lift) / LOW_SCALE)
     for stage, book in enumerate(model.quantizer.codebooks):
         tensors[f"books.{stage}"] = _half(book.vectors())
     return tensors

@@ -63,6 +63,28 @@ def complex_loss(x: Tensor, y: Tensor, windows: tuple[int, ...] = (256, 512, 102
     return torch.stack(losses).mean(0)
 
 
+def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
+    """Distance of spectra below about 1.5 kHz with the square roots of magnitudes, phases kept, relative: (B,).
+
+    The ear follows the waveform there, and so do measures that align signals by it, ITU-T P.862 among them.
+    """
+    losses = []
+    for window in (512, 1024):
+        window = 1 << round(math.log2(window * rate / 16000))
+        frequency = torch.arange(window // 2 + 1) * (rate / window)
+        weight = ((2500 - frequency) / 1250).clamp(0, 1)
+        count = int((weight > 0).sum())
+        pair = []
+        for part in (x, y):
+            values = spectra(part, window)[..., :count]
+            scale = (magnitudes(values) + 1e-4) ** -0.5
+            pair.append((values.real * scale, values.imag * scale))
+        (a, b), (c, d) = pair
+        error = (((a - c) ** 2 + (b - d) ** 2 + 1e-8).sqrt() * weight[:count]).mean((1, 2))
+        losses.append(error / (((a**2 + b**2 + 1e-8).sqrt() * weight[:count]).mean((1, 2)) + 0.005))
+    return torch.stack(losses).mean(0)
+
+
 @cache
 def _bark(rate: int, window: int, bands: int) -> tuple[Tensor, Tensor, Tensor]:
     """Bands even in Bark: shares (bins, bands), thresholds in quiet as powers, widths in Bark."""

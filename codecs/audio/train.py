@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from siglum.codecs.audio.constants import LEVEL
-from siglum.codecs.audio.losses import complex_loss, loudness_loss, mel_loss
+from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import PRESETS
 from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler, find_recordings, load, speakers
@@ -41,6 +41,7 @@ class Recipe:
     mel: float = 1.0
     loudness: float = 0.25
     phase: float = 1.0  # weight of the complex distance at all stages; less at fewer
+    low: float = 1.5  # of the waveform below 1.5 kHz, likewise
     commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
@@ -194,10 +195,11 @@ class Trainer:
             mel = mel_loss(x[:, inside], y[:, inside], p.rate)
             loud = loudness_loss(x[:, inside], y[:, inside], p.rate)
             phase = complex_loss(x[:, inside], y[:, inside])
-            loss = (
-                (recipe.mel * mel + recipe.loudness * loud + recipe.phase * (0.2 + 0.8 * part) * phase).mean()
-                + recipe.commitment * commitment
-            )
+            low = low_loss(x[:, inside], y[:, inside], p.rate)
+            much = 0.3 + 0.7 * part
+            spectral = recipe.mel * mel + recipe.loudness * loud
+            loss = (spectral + much * (recipe.phase * phase + recipe.low * low)).mean()
+            loss = loss + recipe.commitment * commitment
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             for optimizer in self.optimizers:
@@ -210,13 +212,13 @@ class Trainer:
                 optimizer.zero_grad(set_to_none=True)
             self._update_average()
             self.step += 1
-            terms.append([v.mean().item() for v in (loss, mel, loud, phase, torch.as_tensor(commitment))])
+            terms.append([v.mean().item() for v in (loss, mel, loud, phase, low, commitment)])
             self.seconds += time.perf_counter() - start
             if self.step % 100 == 0:
                 means = "  ".join(f"{v:.4f}" for v in np.mean(terms[-100:], axis=0))
                 used = f"  used {min(usage):.2f}" if usage else ""
                 self.log(
-                    f"step {self.step}  {self.seconds:.0f} s  loss/mel/loud/phase/commit {means}"
+                    f"step {self.step}  {self.seconds:.0f} s  loss/mel/loud/phase/low/commit {means}"
                     f"  norm {norm:.2f}{used}"
                 )
             if self.seconds >= due:

@@ -2,19 +2,22 @@
 
 A frame is two hops of the short-time Fourier transform. Everything but the transform itself works at frame rate, so
 that most of the work is matrix products (as in Vocos, Siuzdak, ICLR 2024; AP-BWE, Lu et al. 2024). The head gives
-for each bin a log magnitude and a direction in the complex plane. Blocks look back six frames, some of them five
+for each bin a log magnitude and a direction in the complex plane. Beside it runs a linear branch: the lowest
+coefficients of a modified discrete cosine transform (Princen and Bradley 1986) go into the latents and come out of
+them by one matrix each way, so that the waveform of the lowest harmonics is kept. Blocks look back six frames, some of them five
 back and one ahead: how far ahead a model looks is its latency.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, LOW_SCALE, MAGNITUDE_FLOOR, TAPS
 from siglum.codecs.audio.presets import PRESETS, Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
 from siglum.quantizers.staged import Staged
@@ -78,10 +81,19 @@ class Outcome(NamedTuple):
     usage: tuple[float, ...]
 
 
+def cosines(frame: int) -> Tensor:
+    """The first `LOW` functions of a modified cosine transform with a sine window: (2 frame, LOW)."""
+    n = torch.arange(2 * frame, dtype=torch.float64)[:, None]
+    k = torch.arange(LOW, dtype=torch.float64)
+    waves = torch.cos(math.pi / frame * (n + 0.5 + frame / 2) * (k + 0.5))
+    return (torch.sin(math.pi / (2 * frame) * (n + 0.5)) * waves * math.sqrt(2 / frame)).float()
+
+
 class AudioModel(nn.Module):
     """Samples (B, N) at the preset's rate -> latents (B, T, D) -> codes (B, T, G * R) -> samples."""
 
     window: Tensor
+    cosines: Tensor
 
     def __init__(self, preset: Preset, quantizer: PerFrame | None = None) -> None:
         super().__init__()
@@ -98,6 +110,13 @@ class AudioModel(nn.Module):
             Block(p.decoder_width, p.expansion, int(i < p.decoder_ahead)) for i in range(p.decoder_blocks)
         )
         self.decoder_out = nn.Linear(p.decoder_width, HOPS * 3 * p.bins)
+        basis = nn.init.orthogonal_(torch.empty(p.latent, LOW))
+        self.low_in = nn.Parameter(basis)
+        self.low_out = nn.Parameter(basis.T.clone())
+        self.low_refine = nn.Linear(p.decoder_width, LOW)
+        nn.init.zeros_(self.low_refine.weight)
+        nn.init.zeros_(self.low_refine.bias)
+        self.register_buffer("cosines", cosines(p.frame), persistent=False)
         self.quantizer: PerFrame = quantizer or FrameQuantizer(
             p.latent,
             p.groups,
@@ -129,7 +148,10 @@ class AudioModel(nn.Module):
         x = self.encoder_in(self.features(self.spectra(samples))).float()
         for block in self.encoder_blocks:
             x = block(x)
-        return self.encoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+        latents = self.encoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+        padded = functional.pad(samples, (self.preset.frame // 2, self.preset.frame // 2))
+        low = padded.unfold(1, 2 * self.preset.frame, self.preset.frame) @ self.cosines
+        return latents + low @ (self.low_in.T * LOW_SCALE)
 
     def synthesise(self, latents: Tensor) -> Tensor:
         """Latents (B, T, D) -> samples (B, T * frame)."""
@@ -137,7 +159,8 @@ class AudioModel(nn.Module):
         x = self.decoder_in(latents).float()
         for block in self.decoder_blocks:
             x = block(x)
-        out = self.decoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+        x = functional.layer_norm(x, x.shape[-1:])
+        out = self.decoder_out(x).float()
         level, real, imaginary = out.reshape(len(out), -1, 3, p.bins).unbind(2)
         size = (level * 4 - 4).clamp_max(LOUDEST).exp() * torch.rsqrt(real**2 + imaginary**2 + 1e-6)
         spectra = torch.complex(real * size, imaginary * size)
@@ -145,7 +168,11 @@ class AudioModel(nn.Module):
         count, before = frames.shape[1], (p.window - p.hop) // 2
         length = (count - 1) * p.hop + p.window
         total = functional.fold(frames.transpose(1, 2), (1, length), (1, p.window), stride=(1, p.hop))
-        return total[:, 0, 0, before : before + count * p.hop]
+        low = (latents @ self.low_out.T + self.low_refine(x).float()) @ (self.cosines.T / LOW_SCALE)
+        length = (low.shape[1] + 1) * p.frame
+        below = functional.fold(low.transpose(1, 2), (1, length), (1, 2 * p.frame), stride=(1, p.frame))
+        inside = slice(p.frame // 2, length - p.frame // 2)
+        return total[:, 0, 0, before : before + count * p.hop] + below[:, 0, 0, inside]
 
     def forward(self, samples: Tensor, counts: Tensor) -> Outcome:
         """Code and decode with gradients.
