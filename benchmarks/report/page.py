@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from siglum.benchmarks.report import published as publications
 from siglum.benchmarks.report.board import Board, boards_of
+from siglum.benchmarks.report.codebooks import codebooks
 from siglum.benchmarks.report.compare import CONFIDENCE, LEAST_OVERLAP, RESAMPLES
 from siglum.benchmarks.report.load import Row, Rows, load
 from siglum.benchmarks.report.media import Keep, pictures
@@ -42,6 +43,7 @@ class Section:
     published_note: str
     published: list[publications.Curve]
     health: list[Any]
+    codebooks: list[Any]
     worst: dict[tuple[str, str], list[str]]
     viewer: dict[str, Any]
     players: dict[str, Any]
@@ -175,6 +177,7 @@ def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool
             ::-1
         ],
         health=health(board),
+        codebooks=codebooks(board, keep) if board.medium == "audio" else [],
         worst=worst,
         viewer=viewer,
         players=players,
