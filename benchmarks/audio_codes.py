@@ -65,7 +65,7 @@ def used(files: Iterable[Path]) -> Used:
     model: bytes | None = None
     counts, frames = np.zeros((0, 0), np.int64), 0
     for path in files:
-        header, chunks = container.read(path, LIMITS)
+        header, chunks = container.read(path.read_bytes(), LIMITS)
         form = frame.form_of(header)
         if header.model != (model or header.model):
             raise ValueError(f"{path} is of another model than the files before it")

@@ -48,6 +48,7 @@ def sounds(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -
             sound = read_sound(path)
             if sound is not None and start is None:
                 start = loudest(sound, seconds)
+                entry["about"] = _about(sound)
             part = sound.part(start or 0.0, seconds) if sound is not None and cut else sound
             made = {"src": _source(path, part, cut, keep, embed), **_described(part, left > 0)}
             left -= 1
@@ -66,6 +67,12 @@ def sounds(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -
         "seconds": seconds if cut else None,
         "khz": max((sound["khz"] for one in listed for sound in _all(one) if "khz" in sound), default=0),
     }
+
+
+def _about(sound: Sound) -> str:
+    """Duration, rate and channels of a recording in words."""
+    channels = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
+    return f"{sound.samples.shape[-1] / sound.rate:.1f} s, {sound.rate / 1000:g} kHz, {channels}"
 
 
 def _all(entry: dict[str, Any]) -> list[dict[str, Any]]:
