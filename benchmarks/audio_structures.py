@@ -56,8 +56,9 @@ class _Parallel(PerFrame, ProductQuantizer):
     layer = LAYER
 
 
-def quantizer(structure: str, preset: Preset = SMALL) -> PerFrame:
+def quantizer(structure: str, preset: Preset | None = None) -> PerFrame:
     """Return the quantizer of a name, untrained; all have the same number of codes of as many codewords."""
+    preset = preset or SMALL
     dim, codes, words = preset.latent, preset.groups * preset.stages, preset.codewords
     if structure == "grvq":
         return FrameQuantizer(dim, preset.groups, preset.stages, words, rotation="pca", codebook=EMA)

@@ -73,8 +73,8 @@ def _curves(listed: list[Any]) -> list[Curve]:
         pairs = tuple(sorted((point[0], point[1]) for point in points if len(point) == 2))
         if pairs:
             metric = str(entry.get("metric", "psnr")).replace("-", "_")
-            texts = {key: str(entry.get(key, "")) for key in ("source", "data")}
-            found.append(Curve(str(entry.get("codec", "?")), metric, pairs, **texts))
+            name, source, data = (str(entry.get(key, "")) for key in ("codec", "source", "data"))
+            found.append(Curve(name or "?", metric, pairs, source, data=data))
     for name in SHOWN:
         # Of several curves of one codec, that which reaches the most: others were trained for another metric.
         for metric in {curve.metric for curve in found}:
