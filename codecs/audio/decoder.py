@@ -196,9 +196,13 @@ class StreamDecoder:
                 "or decode what there is with --partial"
             )
         if self._ended and self._decoder is not None and not self._decoder.ended and not self._partial:
-            raise Truncated("the file lacks its last chunk: get it again, or decode what there is with --partial")
+            raise Truncated(
+                "the file lacks its last chunk: get it again, or decode what there is with --partial"
+            )
         if self._ended and not self._partial and self.form.length not in (None, self._given):
-            raise MalformedHeader(f"the header announces {self.form.length} samples, and {self._given} are coded")
+            raise MalformedHeader(
+                f"the header announces {self.form.length} samples, and {self._given} are coded"
+            )
         return np.empty((0, self.form.channels), np.float32)
 
     def _begin(self) -> bool:

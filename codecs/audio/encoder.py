@@ -105,7 +105,9 @@ class StreamEncoder:
         self._latents = [np.empty((0, p.latent), np.float32) for _ in range(channels)]
         self._chunks = 0
         self._closed = False
-        self._add(np.zeros((p.frame, channels), np.float32))  # so that all windows of the first sample are there
+        self._add(
+            np.zeros((p.frame, channels), np.float32)
+        )  # so that all windows of the first sample are there
 
     @property
     def latency(self) -> float:
@@ -153,7 +155,9 @@ class StreamEncoder:
         rest = rest[: p.frame + resampled_length(self._count, self.form.rate, p.rate) - self._arrived]
         self._add(rest)
         # A frame after the last sample, so that all windows that hold it are there.
-        self._add(np.zeros((p.frame - self._arrived % p.frame + p.frame, self.form.channels), np.float32), last=True)
+        self._add(
+            np.zeros((p.frame - self._arrived % p.frame + p.frame, self.form.channels), np.float32), last=True
+        )
         while len(self._latents[0]) > self.form.frames:
             self._code(self.form.frames, None)
         self._code(len(self._latents[0]), self._count)

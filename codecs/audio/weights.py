@@ -16,6 +16,7 @@ from siglum.codecs.audio.books import Books
 from siglum.codecs.audio.engine import Engine
 from siglum.codecs.audio.plain import PlainCodes
 from siglum.codecs.audio.presets import Preset
+from siglum.codecs.audio.prior import Prior
 from siglum.errors import UnknownModel
 
 CODEC = "audio"
@@ -42,7 +43,7 @@ class Config(msgspec.Struct, frozen=True):
     prior: dict[str, str] | None = None
 
 
-class Prior(Protocol):
+class CodeCoder(Protocol):
     """What codes a chunk's symbols."""
 
     def encode(self, codes: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]]) -> bytes:
@@ -78,7 +79,8 @@ class AudioWeights:
             raise ValueError("weights are not finite")
         self._tensors = tensors
         self.books = Books(models.below(tensors, BOOKS), self.preset)
-        self.prior: Prior = PlainCodes(self.preset)
+        own = models.below(tensors, PRIOR)
+        self.prior: CodeCoder = PlainCodes(self.preset) if config.prior is None else Prior(own, config.prior)
         self.energy = float(tensors[ENERGY][0])
 
     @cached_property
