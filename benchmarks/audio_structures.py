@@ -17,10 +17,11 @@ from siglum.benchmarks.items import Audio
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.train import Recipe, levelled, make_optimizers
-from siglum.codecs.audio.transform import AudioModel, FrameQuantizer, PerFrame
+from siglum.codecs.audio.transform import AudioModel, FrameQuantizer
 from siglum.datasets.audio import SegmentSampler
 from siglum.quantizers.product import ProductQuantizer
 from siglum.quantizers.residual import ResidualQuantizer
+from siglum.quantizers.staged import Staged
 
 SMALL = Preset(16000, 160, 96, 2, 6, 1024, 128, 3, 2, 160, 4, 2)
 START_BATCHES = 240  # whose latents the codebooks start from
@@ -48,15 +49,28 @@ class Plan:
     ema: float = 0.998
 
 
-class _Residual(PerFrame, ResidualQuantizer):
-    layer = LAYER
+class _PerFrame(Staged):
+    """Every frame uses the first codes, as many as it has layers of `LAYER`, as in `FrameQuantizer`."""
+
+    counts: Tensor | None = None
+
+    def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
+        assert self.counts is not None
+        return torch.arange(self.stages, device=device) // LAYER < self.counts.reshape(-1, 1)
 
 
-class _Parallel(PerFrame, ProductQuantizer):
-    layer = LAYER
+class _Residual(_PerFrame, ResidualQuantizer):
+    pass
 
 
-def quantizer(structure: str, preset: Preset | None = None) -> PerFrame:
+class _Parallel(_PerFrame, ProductQuantizer):
+    pass
+
+
+Structure = FrameQuantizer | _Residual | _Parallel
+
+
+def quantizer(structure: str, preset: Preset | None = None) -> Structure:
     """Return the quantizer of a name, untrained; all have the same number of codes of as many codewords."""
     preset = preset or SMALL
     dim, codes, words = preset.latent, preset.groups * preset.stages, preset.codewords
@@ -90,9 +104,7 @@ class Arm:
     def __init__(self, plan: Plan, sampler: SegmentSampler, out: Path, log: Callable[[str], None]) -> None:
         self.plan, self.sampler, self.out, self.log = plan, sampler, out, log
         torch.manual_seed(plan.seed)
-        structure = "grvq" if plan.structure == NONE else plan.structure
-        self.model = AudioModel(SMALL, quantizer(structure))
-        self.average = AudioModel(SMALL, quantizer(structure))
+        self.model, self.average = _model(plan.structure), _model(plan.structure)
         self.average.load_state_dict(self.model.state_dict())
         self.optimizers = make_optimizers(self.model, Recipe())
         self.step = 0
@@ -240,6 +252,13 @@ def usage(model: AudioModel, sampler: SegmentSampler, frames: int) -> dict[str, 
     share = counts / counts.sum(1, keepdims=True)
     entropy = -(share * np.log2(np.maximum(share, 1e-300))).sum(1)
     return {"frames": seen, "used": (counts > 0).mean(1).tolist(), "perplexity": (2**entropy).tolist()}
+
+
+def _model(structure: str) -> AudioModel:
+    model = AudioModel(SMALL)
+    if structure != NONE:
+        model.add_module("quantizer", quantizer(structure))
+    return model
 
 
 def _networks(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
