@@ -55,7 +55,8 @@ class _PerFrame(Staged):
     counts: Tensor | None = None
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
-        assert self.counts is not None
+        if self.counts is None:
+            return None
         return torch.arange(self.stages, device=device) // LAYER < self.counts.reshape(-1, 1)
 
 

@@ -30,7 +30,7 @@ from siglum.codecs.audio.constants import (
 )
 from siglum.codecs.audio.presets import Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
-from siglum.quantizers.staged import Staged
+
 
 class Block(nn.Module):
     """``x += narrow(act(widen(norm(depthwise(x)))))`` over (B, T, C); ``ahead`` of seven taps lie in the future."""
@@ -62,14 +62,10 @@ class Block(nn.Module):
         return x + self.narrow(wide).float()
 
 
-class PerFrame(Staged):
-    """Mixed into a quantizer: every frame uses a number of layers of its own, given by ``counts`` in training.
-
-    A layer has ``layer`` codes, those of one stage of all groups if that is not set.
-    """
+class FrameQuantizer(GroupResidualQuantizer):
+    """Group-residual VQ of which every frame uses a number of stages of its own, given by ``counts`` in training."""
 
     counts: Tensor | None = None
-    layer: int | None = None
 
     @torch.no_grad()
     def start_parts(self, x: Tensor, low: Tensor) -> None:
@@ -96,12 +92,8 @@ class PerFrame(Staged):
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         if self.counts is None:
             return None
-        layers = torch.arange(self.stages, device=device) // (self.layer or self.step)
-        return layers < self.counts.reshape(-1, 1)
-
-
-class FrameQuantizer(PerFrame, GroupResidualQuantizer):
-    """Group-residual VQ of which every frame uses a number of stages of its own."""
+        layer = torch.arange(self.stages, device=device) // self.step
+        return layer < self.counts.reshape(-1, 1)
 
 
 class Outcome(NamedTuple):
@@ -126,7 +118,7 @@ class AudioModel(nn.Module):
     window: Tensor
     cosines: Tensor
 
-    def __init__(self, preset: Preset, quantizer: PerFrame | None = None) -> None:
+    def __init__(self, preset: Preset, quantizer: dict[str, object] | None = None) -> None:
         super().__init__()
         self.preset = preset
         p = preset
@@ -149,7 +141,7 @@ class AudioModel(nn.Module):
         nn.init.zeros_(self.low_refine.weight)
         nn.init.zeros_(self.low_refine.bias)
         self.register_buffer("cosines", cosines(p.frame), persistent=False)
-        self.quantizer: PerFrame = quantizer or FrameQuantizer(
+        self.quantizer = FrameQuantizer(
             p.latent,
             p.groups,
             p.stages,
