@@ -179,7 +179,7 @@ class Arm:
         distance = mel_loss(a, b, p.rate) + 0.25 * loudness_loss(a, b, p.rate)
         waves = complex_loss(a, b, (512,)) + 1.5 * low_loss(a, b, p.rate)
         loss = (distance + (0.3 + 0.7 * part) * waves).mean() + commitment
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         left = (1 - self.step / plan.steps) / plan.cooldown
         factor = min(1.0, (self.step + 1) / plan.warmup_steps) * min(1.0, left)

@@ -100,10 +100,9 @@ def dac(name: str, threads: int) -> Coder:
 
     def encode(audio: Audio, dial: Dial) -> bytes:
         import torch
-        from audiotools import AudioSignal
 
         torch.set_num_threads(threads)
-        signal = AudioSignal(torch.from_numpy(audio.samples)[None], audio.rate)
+        signal = import_module("audiotools").AudioSignal(torch.from_numpy(audio.samples)[None], audio.rate)
         with tempfile.TemporaryDirectory() as folder:
             made = _dac(str(path)).compress(signal, n_quantizers=round(dial or 1))
             return Path(made.save(Path(folder) / "a.dac")).read_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from siglum.benchmarks.report.board import Board
+from siglum.benchmarks.report.load import Row
 from siglum.benchmarks.report.media import EMBED_BYTES, Keep, Versions, few, gather, quality
 from siglum.benchmarks.report.sound import Sound, loudest, read_sound
 
@@ -40,7 +41,9 @@ def sounds(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -
     left = SPECTROGRAMS
     listed = []
     for item, codecs in found.items():
-        paths = [("", None, originals[item])] if originals[item] is not None else []
+        paths: list[tuple[str, Row | None, Path]] = []
+        if (path := originals[item]) is not None:
+            paths.append(("", None, path))
         paths += [(codec, row, path) for codec in board.codecs for row, path in codecs.get(codec, [])]
         entry: dict[str, Any] = {"item": item, "original": None, "codecs": {}}
         start: float | None = None
