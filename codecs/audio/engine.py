@@ -141,9 +141,7 @@ class Encoder:
         self._engine, self._threads = engine, threads
         self._blocks = [_Running(block, threads) for block in engine.encoder_blocks]
         self._samples = np.zeros((p.window - p.hop) // 2, np.float32)
-        self._low = np.empty(
-            (0, p.latent), np.float32
-        )  # what linear branches add to later latents
+        self._low = np.empty((0, p.latent), np.float32)  # what linear branches add to later latents
 
     def push(self, samples: Floats, last: bool = False) -> Floats:
         """Add samples and return the latents (T, D) that are certain now.

@@ -11,6 +11,7 @@ of them five back and one ahead: how far ahead a model looks is its latency.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,15 @@ class FrameQuantizer(GroupResidualQuantizer):
     """Group-residual VQ of which every frame uses a number of stages of its own, given by ``counts`` in training."""
 
     counts: Tensor | None = None
+    layout: tuple[int, ...] = ()
+
+    def chains(self, count: int | None = None) -> Iterator[tuple[slice, list[int]]]:
+        """Slice and codes of every group that the first ``count`` codes reach, by the layout."""
+        count = self.stages if count is None else count
+        for group in range(self.step):
+            members = [code for code in range(count) if self.layout[code] == group]
+            if members:
+                yield slice(group * self.width, (group + 1) * self.width), members
 
     @torch.no_grad()
     def start_parts(self, x: Tensor, low: Tensor) -> None:
@@ -149,6 +159,7 @@ class AudioModel(nn.Module):
             rotation="pca",
             codebook={"kind": "ema", "commitment": 0.25},
         )
+        self.quantizer.layout = p.layout
         self.quantised = False
 
     def spectra(self, samples: Tensor) -> Tensor:

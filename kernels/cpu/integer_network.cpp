@@ -222,6 +222,28 @@ void Network::run_positions(const std::int16_t* in, std::size_t count,
   if (from != out) copy_out(from, stride, out, channels, count);
 }
 
+Runner::Runner(const Network& network, const std::int32_t* biases, std::size_t most_positions) : network_(&network) {
+  if (network.layers_.empty()) throw std::invalid_argument("a network needs layers");
+  std::size_t widest = stride_of(network.layers_.front().in_channels);
+  for (const Network::Layer& layer : network.layers_) {
+    if (layer.kind != Kind::pointwise) throw std::invalid_argument("only pointwise layers run position by position");
+    padded_.emplace_back(layer.blocks * network.kernels_->width, 0);
+    std::copy(biases, biases + layer.out_channels, padded_.back().begin());
+    biases += layer.out_channels;
+    requantisations_.push_back(
+        {padded_.back().data(), layer.multiplier.data(), layer.shift, layer.low, layer.high});
+    widest = std::max(widest, stride_of(layer.out_channels));
+  }
+  buffers_ = std::make_unique<Network::Buffers>(most_positions * widest);
+}
+
+Runner::~Runner() = default;
+Runner::Runner(Runner&&) noexcept = default;
+
+void Runner::run(const std::int16_t* in, std::size_t count, std::int16_t* out) {
+  network_->run_positions(in, count, requantisations_, *buffers_, out);
+}
+
 void Network::run_image(const std::int16_t* in, Size size, const std::vector<Requantisation>& requantisations,
                         Buffers& buffers, std::int16_t* out, Team& team) const {
   const std::int16_t* from = in;

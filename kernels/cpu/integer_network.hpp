@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "integer_network_kernels.hpp"
@@ -43,6 +44,7 @@ class Network {
            std::int16_t* out, std::size_t threads) const;
 
  private:
+  friend class Runner;
   struct Layer {
     Kind kind;
     std::size_t in_channels, out_channels;  // 0 for a pixel shuffle
@@ -66,6 +68,25 @@ class Network {
   const Kernels* kernels_;
   std::vector<Layer> layers_;
   std::size_t bias_count_ = 0;
+};
+
+// Runs a network of pointwise layers alone over a few positions, again and again: biases and buffers are kept, so that
+// a single position costs its products and nothing else. For one thread; the network must outlive it.
+class Runner {
+ public:
+  // Throws std::invalid_argument if the network has other layers, or none.
+  Runner(const Network& network, const std::int32_t* biases, std::size_t most_positions);
+  ~Runner();
+  Runner(Runner&&) noexcept;
+
+  // count <= most_positions: (count, inputs) -> (count, outputs).
+  void run(const std::int16_t* in, std::size_t count, std::int16_t* out);
+
+ private:
+  const Network* network_;
+  std::vector<std::vector<std::int32_t>> padded_;
+  std::vector<Requantisation> requantisations_;
+  std::unique_ptr<Network::Buffers> buffers_;
 };
 
 }  // namespace siglum::integer_network

@@ -17,6 +17,7 @@ void register_mixture(nb::module_& m);          // mixture_bindings.cpp
 void register_nearest(nb::module_& m);          // nearest_bindings.cpp
 void register_kv(nb::module_& m);               // kv_bindings.cpp
 void register_patches(nb::module_& m);          // patches_bindings.cpp
+void register_code_prior(nb::module_& m);       // code_prior_bindings.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Compiled kernels of siglum. Use them through siglum.entropy and siglum.kernels.dispatch.";
@@ -34,4 +35,5 @@ NB_MODULE(_native, m) {
   register_nearest(m);
   register_kv(m);
   register_patches(m);
+  register_code_prior(m);
 }
