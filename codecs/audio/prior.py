@@ -163,7 +163,7 @@ class Prior:
         return codes
 
     def logits(self, codes: ArrayLike, counts: ArrayLike) -> NDArray[np.int16]:
-        """Logarithms of unnormalised probabilities of all codewords, (T, S, K), in 1/1024 bit; 0 where none."""
+        """Logarithms of unnormalised probabilities of all codewords, (T, S, K), in 1/256 bit; 0 where none."""
         given, used = self._check(codes, counts)
         out = np.zeros((*given.shape, self.codewords), np.int16)
         self._handle(dispatch.isa()).logits(given, used, out)

@@ -19,7 +19,7 @@ from siglum.entropy.integer_network import IntegerNetwork
 HIGH = 4095  # of features: 12 bits, so that sums over hundreds of them fit into 32
 LATENT_HIGH = 8191
 ROOM = 1.3  # beyond the largest feature that was seen
-LOGIT = math.log(2) / 1024  # unit of logits, in nats
+LOGIT = math.log(2) / 256  # unit of logits, in nats
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ namespace siglum::code_prior {
 namespace {
 
 constexpr uint32_t kWhole = 1u << kPrecision;
-constexpr int kLogitShift = 2;    // from 1/1024 bit to the 1/4096 of the exponentials
+constexpr int kLogitShift = 4;    // from 1/256 bit to the 1/4096 of the exponentials
 constexpr int kAverageShift = 8;  // running means have that many bits more
 constexpr int16_t kPresent = 127 << kEmbeddingShift;
 constexpr size_t kFixed = 3;  // networks before those of the codes
@@ -322,7 +322,7 @@ void CodePrior::choose(const Latents& latents, const int32_t* given, float weigh
         least = std::min(least, distances[k + j]);
       }
     }
-    const float price = weight * std::max(least, 0.0f) / 1024.0f;  // of a unit of the logits
+    const float price = weight * std::max(least, 0.0f) / 256.0f;  // of a unit of the logits
     float best = std::numeric_limits<float>::infinity();
     for (size_t k = 0; k < words; ++k) {
       const float score = distances[k] - price * static_cast<float>(logits[k]);

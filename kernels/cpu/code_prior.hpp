@@ -74,7 +74,7 @@ class CodePrior {
   // Fills in codes for latents: each in turn the one with the least distance to what is left, plus `weight` times the
   // least distance for every bit.
   void choose(const Latents& latents, const int32_t* counts, float weight, int32_t* codes) const;
-  // Logits of every code that is there, (count, codes, words), in 1/1024 bit.
+  // Logits of every code that is there, (count, codes, words), in 1/256 bit.
   void logits(const Frames& frames, int16_t* out) const;
 
  private:

@@ -13,7 +13,7 @@ from siglum.entropy.integer_network import IntegerNetwork
 from siglum.kernels.reference.codebook import exponential, shares
 
 PRECISION = 15
-LOGIT_UNIT = 4  # of the exponentials' units, 1/4096 bit
+LOGIT_UNIT = 16  # of the exponentials' units, 1/4096 bit
 PRESENT = 127 * 16
 
 Symbol = tuple[NDArray[np.int64], int]
@@ -26,7 +26,7 @@ def run(network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def table(logits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Weights of logits in 1/1024 bit: 2**16 for the largest."""
+    """Weights of logits in 1/256 bit: 2**16 for the largest."""
     return exponential((logits.max() - logits) * LOGIT_UNIT, exponentials())
 
 

@@ -22,7 +22,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def parts(
-    seed: int, codes: int, groups: int, words: int, window: int | None = None, sharp: float = 8.0
+    seed: int, codes: int, groups: int, words: int, window: int | None = None, sharp: float = 2.0
 ) -> tuple[Tensors, dict[str, str]]:
     """Tensors and metadata of a prior with random networks, whose predictions are worth some bits."""
     rng = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def test_damage_raises_or_gives_codes(
 
 
 def test_a_sure_prediction_is_almost_free_and_a_wrong_one_is_bounded() -> None:
-    tensors, metadata = parts(1, 2, 1, 1024, sharp=30.0)
+    tensors, metadata = parts(1, 2, 1, 1024, sharp=8.0)
     prior = Prior(tensors, metadata)
     counts = np.full(20, 2)
     best = np.zeros((20, 2), np.int64)
@@ -168,7 +168,7 @@ def test_constant_counts_cost_less_than_a_byte_more() -> None:
 
 
 def test_choice_is_the_nearest_at_no_price_and_cheaper_at_some() -> None:
-    prior = Prior(*parts(7, 4, 2, 64, sharp=30.0))
+    prior = Prior(*parts(7, 4, 2, 64, sharp=8.0))
     rng = np.random.default_rng(1)
     books = rng.normal(size=(4, 64, 3)).astype(np.float32)
     latents = rng.normal(size=(30, 6)).astype(np.float32) * 2
