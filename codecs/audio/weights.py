@@ -74,8 +74,7 @@ class AudioWeights:
         sizes = [size for size in config.preset.values() if isinstance(size, int)]
         if not all(0 <= size <= MAX_SIZE for size in sizes):
             raise ValueError("a size of the preset is out of range")
-        fields: dict[str, Any] = dict(config.preset)
-        self.preset = Preset(**fields)
+        self.preset = _preset(config)
         floats = [array for array in tensors.values() if array.dtype.kind == "f"]
         if not all(np.isfinite(array).all() for array in floats):
             raise ValueError("weights are not finite")
@@ -100,6 +99,11 @@ class AudioWeights:
             raise UnknownModel(
                 f"the model {self.name!r} is not one of this version ({error}); install it again"
             ) from error
+
+
+def _preset(config: Config) -> Preset:
+    fields: dict[str, Any] = dict(config.preset)
+    return Preset(**fields)
 
 
 def config_of(preset: Preset, prior: dict[str, str] | None = None) -> NDArray[np.uint8]:
@@ -188,6 +192,6 @@ def stored_preset(model: models.Model) -> Preset:
     try:
         with safe_open(model.path, "numpy") as file:
             config = msgspec.json.decode(file.get_tensor(CONFIG).tobytes(), type=Config)
-        return Preset(**config.preset)
+        return _preset(config)
     except (OSError, SafetensorError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise UnknownModel(f"{model.path} is no model of the audio codec: install it again") from error
