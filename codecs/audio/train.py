@@ -23,6 +23,7 @@ from siglum.datasets.audio import SegmentSampler, find_recordings, load, speaker
 from siglum.errors import UsageError
 
 SAVE_SECONDS = 240.0
+PRIOR_HOURS = 4.0  # of recordings whose codes the prior learns from
 SILENCE = 1e-3  # frames below that part of the level may have no codes
 
 
@@ -291,17 +292,21 @@ def write_model(trainer: Trainer, name: str, command: str, minutes: float) -> Pa
     """Train the prior of a run's averaged model and write `model.safetensors` with its card; returns the path."""
     from siglum.codecs import runs
     from siglum.codecs.audio import export, prior_train
+    from siglum.codecs.audio.extend import LAYOUTS, extended
 
-    model = trainer.average.eval()
-    coded = prior_train.code_recordings(
-        model, trainer.train_paths, 6.0, trainer.recipe.seed, trainer.recipe.speeds
-    )
+    model, recipe = trainer.average.eval(), trainer.recipe
+    if recipe.preset in LAYOUTS:
+        with torch.no_grad():
+            batches = [torch.from_numpy(trainer.sampler.batch(12)) for _ in range(60)]
+            latents = torch.cat([model.analyse(levelled(batch)).flatten(0, 1) for batch in batches])
+        model = extended(model, latents, LAYOUTS[recipe.preset], recipe.seed)
+    coded = prior_train.code_recordings(model, trainer.train_paths, PRIOR_HOURS, recipe.seed, recipe.speeds)
     held = prior_train.code_recordings(model, trainer.held_paths or trainer.train_paths[::50], 0.1)
     tensors, metadata, _ = prior_train.make(model, coded, held, minutes=minutes, log=trainer.log)
     segments = levelled(torch.from_numpy(trainer.sampler.batch(64))).numpy()
     made = export.build(model, segments, tensors, metadata)
-    recipe = {**asdict(trainer.recipe), "prior_minutes": minutes}
-    return runs.write_model(trainer, made, _point, name=name, codec="audio", recipe=recipe, command=command)
+    noted = {**asdict(recipe), "prior_minutes": minutes}
+    return runs.write_model(trainer, made, _point, name=name, codec="audio", recipe=noted, command=command)
 
 
 def _point(line: dict[str, Any]) -> list[float]:
