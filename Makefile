@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml CMakeLists.txt constraints.txt $(SOURCES)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ".[$(EXTRAS)]"
 	@touch $@
 
-demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the best JPEG of the same quality, and a real key-value cache
+demo: $(VENV)/.installed  ## encode and decode a real photograph, beside the best JPEG of the same quality, a recording, beside Opus, and a key-value cache
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed  ## all tests but the slow ones, and the examples in the docstrings

@@ -44,6 +44,8 @@ class Coder:
     health
         If it can tell: what was coded and a value of the dial -> the bits that its own probabilities ask for,
         and the bits that its entropy coder wrote.
+    payload
+        If it can tell: the whole file -> bytes of it that are coded signal, without container and heads.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Coder:
     threads: int = 1
     slack: int = 0
     health: Callable[[Any, Dial], dict[str, float]] | None = None
+    payload: Callable[[bytes], int] | None = None
 
 
 # Name -> medium, and where the function is that makes the coder from its name and a number of threads.
@@ -80,10 +83,18 @@ CATALOGUE: dict[str, tuple[Medium, str]] = {
     "compressai-mbt2018": ("image", "peers_compressai:zoo"),
     "compressai-cheng2020-anchor": ("image", "peers_compressai:zoo"),
     "compressai-cheng2020-attn": ("image", "peers_compressai:zoo"),
+    "audio": ("audio", "ours:audio"),
+    "audio-fullband": ("audio", "ours:audio"),
     "opus": ("audio", "peers_audio:opus"),
+    "opus-voip": ("audio", "peers_audio:opus"),
     "aac": ("audio", "peers_audio:aac"),
     "mp3": ("audio", "peers_audio:mp3"),
     "vorbis": ("audio", "peers_audio:vorbis"),
+    "encodec-24khz": ("audio", "peers_neural_audio:encodec"),
+    "encodec-48khz": ("audio", "peers_neural_audio:encodec"),
+    "dac-16khz": ("audio", "peers_neural_audio:dac"),
+    "dac-24khz": ("audio", "peers_neural_audio:dac"),
+    "dac-44khz": ("audio", "peers_neural_audio:dac"),
     "tensor": ("tensor", "ours:tensor"),
     "tensor-lossy": ("tensor", "ours:tensor"),
     "zstd": ("tensor", "peers_tensor:zstd"),

@@ -19,7 +19,7 @@ from siglum.executor import Outcome, work_through
 
 DEFAULT_CODECS: dict[Medium, tuple[str, ...]] = {
     "image": ("image", "jpeg", "jpeg2000", "webp", "avif", "jxl", "heif"),
-    "audio": ("opus", "aac", "mp3", "vorbis"),
+    "audio": ("audio", "opus", "opus-voip", "aac", "mp3", "vorbis"),
     "tensor": ("tensor", "tensor-lossy", "zstd", "lz4", "zfp"),
 }
 QUICK_ITEMS = 3

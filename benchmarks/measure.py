@@ -81,6 +81,11 @@ class Bench:
             encode_s=times,
             failure=None if same else _failure("determinism", "encoded twice, it gives two streams"),
         )
+        if coder.payload is not None:
+            try:
+                row = replace(row, payload_bytes=coder.payload(stream))
+            except Exception as error:
+                row = replace(row, failure=row.failure or _failure("metric", f"payload: {_text(error)}"))
         try:
             times, decoded, same = _twice(lambda: coder.decode(stream))
             fitted = fitting(media, decoded, coder.slack)

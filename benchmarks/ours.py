@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from siglum.benchmarks.coder import Coder, Dial, MissingPeer
+from siglum.benchmarks.items import Audio
 from siglum.benchmarks.machine import commit
 from siglum.benchmarks.peers import Pixels
 from siglum.errors import UnknownModel
@@ -16,6 +17,8 @@ from siglum.errors import UnknownModel
 MODEL = "small"
 QUALITIES = (0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100)
 QUICK_QUALITIES = (12.5, 37.5, 62.5, 87.5)
+# Kilobits a second of the whole file, for each channel.
+AUDIO_MODELS = {"audio": ("speech", (1, 2, 3, 4, 6)), "audio-fullband": ("fullband", (6, 8, 12, 16, 24))}
 
 
 def _id_of(name: str, load_by_name: Callable[[str], Any], model: str) -> str:
@@ -134,6 +137,46 @@ def image_vq(name: str, threads: int) -> Coder:
             "weights": weights,
         },
         threads=threads,
+    )
+
+
+def audio(name: str, threads: int) -> Coder:
+    """The `audio` codec; its dial is the kilobits a second of the whole file, for each channel."""
+    from siglum.codecs import container
+    from siglum.codecs.audio import frame
+    from siglum.codecs.audio.codec import LIMITS, AudioCodec
+    from siglum.codecs.audio.weights import load_by_name
+
+    model, dials = AUDIO_MODELS[name]
+    weights = _id_of(name, load_by_name, model)
+
+    def encode(recording: Audio, dial: Dial) -> bytes:
+        bitrate = 1000 * (dial or 0.0) * len(recording.samples)
+        codec = AudioCodec(bitrate=bitrate, model=model, threads=threads)
+        return codec.encode_audio(recording.samples.T, recording.rate)
+
+    def decode(data: bytes) -> Audio:
+        made = AudioCodec(threads=threads).decode_audio(data)
+        return Audio(np.ascontiguousarray(made.samples.T), made.rate)
+
+    def payload(data: bytes) -> int:
+        header, chunks = container.read(data, LIMITS)
+        form = frame.form_of(header)
+        coded = [chunk.payload for chunk in chunks if chunk.type == container.ChunkType.DATA]
+        return sum(sum(frame.unpack(each, form.channels, form.frames)[0].sizes) for each in coded)
+
+    return Coder(
+        name,
+        "audio",
+        ".sgl",
+        dials=dials,
+        quick=(dials[0], dials[2], dials[-1]),
+        version=_version(),
+        encode=encode,
+        decode=decode,
+        settings=lambda dial: {"kbps_of_a_channel": dial, "model": model, "weights": weights},
+        threads=threads,
+        payload=payload,
     )
 
 

@@ -28,6 +28,8 @@ class Row:
         What coded it how: ``dial`` is the value of the codec's own dial, None if it has none.
     bytes, sha256
         Length and digest of the whole file as it would lie on a disk.
+    payload_bytes
+        Those of it that are coded signal, without container and heads, if the codec can tell.
     units, rate, rate_unit
         Its pixels, seconds or elements, and what of the file falls to each: "bpp", "kbps" or "bpe".
     encode_s, decode_s
@@ -59,6 +61,7 @@ class Row:
     sha256: str | None = None
     health: dict[str, float] | None = None
     failure: dict[str, str] | None = None
+    payload_bytes: int | None = None
 
     @property
     def key(self) -> Key:

@@ -138,11 +138,14 @@ def _table(rows: list[Row]) -> list[str]:
     unit = next((row.rate_unit for row in rows if row.rate_unit), "") or ""
     speed, scale = SPEEDS[rows[0].medium or "image"]
     items = len({row.item for row in rows})
+    wide = max(9, *(len(row.codec) for row in rows))
+    payload = any(row.payload_bytes is not None for row in rows)
+    inner = f"{'payload':>8}  " if payload else ""
     widths = [max(len(name), 8) for name in names]
     head = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
     lines = [
         f"{items} {NOUNS[rows[0].medium or 'image']}{'s' if items != 1 else ''}; means over them, speeds in {speed}",
-        f"{'codec':<9}  {'dial':>6}  {unit:>8}  {head}    encode    decode",
+        f"{'codec':<{wide}}  {'dial':>6}  {unit:>8}  {inner}{head}    encode    decode",
     ]
     groups: dict[tuple[str, float | None], list[Row]] = {}
     for row in rows:
@@ -156,8 +159,9 @@ def _table(rows: list[Row]) -> list[str]:
             _speed(group, lambda row: row.encode_s, scale),
             _speed(group, lambda row: row.decode_s, scale),
         ]
+        inner = f"{_payload(group):>8}  " if payload else ""
         lines.append(
-            f"{codec:<9}  {shown:>6}  {rate:8.4f}  {'  '.join(cells)}  {speeds[0]:>8}  {speeds[1]:>8}"
+            f"{codec:<{wide}}  {shown:>6}  {rate:8.4f}  {inner}{'  '.join(cells)}  {speeds[0]:>8}  {speeds[1]:>8}"
         )
     return lines
 
@@ -166,6 +170,16 @@ def _cell(rows: list[Row], metric: str) -> str:
     values = [row.metrics.get(metric) for row in rows]
     known = np.array([value for value in values if value is not None], np.float64)
     return f"{float(mean_of(metric, known)):.6g}" if len(known) == len(values) else "-"
+
+
+def _payload(rows: list[Row]) -> str:
+    """The mean rate of what is coded signal."""
+    rates = [
+        row.rate * row.payload_bytes / row.bytes
+        for row in rows
+        if row.payload_bytes and row.bytes and row.rate
+    ]
+    return f"{np.mean(rates):.4f}" if len(rates) == len(rows) else "-"
 
 
 def _speed(rows: list[Row], seconds: Callable[[Row], float | None], scale: float) -> str:
@@ -181,13 +195,14 @@ def _comparisons(rows: list[Row], anchor: str) -> list[str]:
     if anchor not in codecs:
         anchor = codecs[0]
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    wide = max(9, *map(len, codecs))
     lines = [
         f"BD-rate against {anchor}: mean difference in rate at equal quality, PCHIP on log rate; "
         "95 % intervals by bootstrap over the items"
     ]
     for codec in codecs:
         if codec != anchor:
-            lines += [f"  {codec:<9} {name}: {_compared(rows, codec, anchor, name)}" for name in names]
+            lines += [f"  {codec:<{wide}} {name}: {_compared(rows, codec, anchor, name)}" for name in names]
     return lines
 
 

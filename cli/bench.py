@@ -103,8 +103,9 @@ def run(
     \b
     Codecs:  image image-vq image-fast jpeg jpeg-444 jpeg2000 webp avif avif-s4 jxl heif
              compressai-NAME;
-             opus aac mp3 vorbis; tensor tensor-lossy zstd lz4 zfp
-    Metrics: psnr psnr-y ms-ssim ssimulacra2 lpips top1-agreement; si-sdr mel pesq stoi visqol;
+             audio audio-fullband opus opus-voip aac mp3 vorbis encodec-24khz encodec-48khz dac-16khz
+             dac-24khz dac-44khz; tensor tensor-lossy zstd lz4 zfp
+    Metrics: psnr psnr-y ms-ssim ssimulacra2 lpips top1-agreement; si-sdr mel pesq stoi visqol visqol-speech;
              mse cosine relative-error; package.module:function for one's own
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``codec decode``: siglum files into pictures."""
+"""``codec decode``: siglum files into what they were."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from siglum.cli import batch, caches, tensors
+from siglum.cli import audio, batch, caches, tensors
+from siglum.cli.decoded_names import (
+    array_name,
+    cache_name,
+    check_apart,
+    fixed_format,
+    format_in_header,
+    picture_name,
+)
 from siglum.cli.files import (
     check_distinct,
     check_outputs,
@@ -18,17 +26,16 @@ from siglum.cli.files import (
     stem_of,
     target_of,
 )
-from siglum.cli.inputs import Input, accept_siglum, expand
+from siglum.cli.inputs import Begun, Input, accept_siglum, expand
 from siglum.cli.output import Reporter, complain, format_speed, say
-from siglum.cli.pictures import decode_damaged, limits_of, parse_region
+from siglum.cli.pictures import decode_damaged, parse_region
 from siglum.cli.units import format_size
 from siglum.errors import UsageError
 
-DEFAULT_FORMAT = "png"
-LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
+AUDIO_FORMATS = frozenset(audio.FORMATS.values())
 
 
-@click.command(short_help="Siglum files into pictures.", no_args_is_help=True)
+@click.command(short_help="Siglum files into pictures, recordings, caches, tensors.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -37,19 +44,22 @@ LOSSY_FORMATS = ("jpeg", "avif")  # as we write them
     "--format",
     "chosen",
     metavar="NAME",
-    help="png, jpeg, webp, tiff, bmp, ppm or avif; of tensors npy or safetensors.  [default: by the suffix of OUT, "
-    "else what it was before]",
+    help="png, jpeg, webp, tiff, bmp, ppm or avif; of recordings wav, flac, ogg or raw; of tensors npy or "
+    "safetensors.  [default: by the suffix of OUT, else what it was before; of recordings wav]",
 )
 @click.option(
     "--partial",
     is_flag=True,
-    help="What is whole: of a progressive picture that was cut off, of a cache with damaged or missing blocks.",
+    help="What is whole: of a progressive picture or a recording that was cut off, of a cache with damaged or missing "
+    "blocks.",
 )
 @click.option(
     "--conceal",
     is_flag=True,
-    help="Of image-vq pictures: guess what lost or damaged chunks held, and say so.",
+    help="Of image-vq pictures and recordings: guess what lost or damaged chunks held, and say so.",
 )
+@click.option("--from", "start", metavar="TIME", help="Of recordings: from 10s, 1:02.5 or 160000samples on.")
+@click.option("--to", "stop", metavar="TIME", help="Of recordings: up to there.")
 @click.option("--tokens", metavar="A:B", help="Of caches: tokens A to B - 1 only.")
 @click.option("--layers", metavar="LIST", help="Of caches: layers such as 0-5,12 only.")
 @click.option(
@@ -84,6 +94,8 @@ def decode(
     chosen: str | None,
     partial: bool,
     conceal: bool,
+    start: str | None,
+    stop: str | None,
     tokens: str | None,
     layers: str | None,
     calibration: str | None,
@@ -101,7 +113,9 @@ def decode(
     PNG, WebP, TIFF, BMP and PPM are written without further loss, JPEG and AVIF at quality 95. So a lossless
     file of what was a JPEG or AVIF becomes a PNG, unless OUT or --format asks for another. The time in the
     closing line is the codec's, without reading and writing; that of the first file includes loading the
-    networks. Key-value caches become .safetensors, tensors .npy or .safetensors, as they were.
+    networks. Recordings become WAV, FLAC, Ogg Vorbis or raw samples (little-endian integers), with the bits that
+    their samples had, at least 16; in a pipe they come as they are decoded. Key-value caches become .safetensors,
+    tensors .npy or .safetensors, as they were.
 
     \b
     Examples:
@@ -111,14 +125,15 @@ def decode(
       codec decode photo.sgl -o thumbnail.png --scale 1/8
       codec decode -r small --out-dir back --format png
       codec decode - < photo.sgl > photo.png
+      codec decode talk.sgl -o part.flac --from 1:02.5 --to 80s
     """  # noqa: D301
     reporter = Reporter(as_json, quiet)
     sources = expand(inputs, recursive, accept_siglum)
     check_outputs(sources, output, out_dir, as_json)
     check_distinct(sources, [target_of(source, output, out_dir, stem_of) for source in sources])
-    fixed = _fixed_format(output, chosen)
+    fixed = fixed_format(output, chosen)
     if jobs > 1:
-        _check_apart(sources, output, out_dir)
+        check_apart(sources, output, out_dir)
     settings = DecodeSettings(
         output=output,
         out_dir=out_dir,
@@ -136,6 +151,8 @@ def decode(
         calibration=calibration,
         region=region,
         factor=1 if scale is None else int(scale[2:]),
+        start=start,
+        stop=stop,
     )
     batch.run_batch(sources, _Decode(settings, reporter), reporter, jobs)
 
@@ -160,6 +177,8 @@ class DecodeSettings:
     calibration: str | None
     region: tuple[int, int, int, int] | None
     factor: int
+    start: str | None = None
+    stop: str | None = None
 
     @property
     def of_caches(self) -> bool:
@@ -177,7 +196,15 @@ class _Decode:
 
     def __call__(self, source: Input) -> None:
         settings = self.settings
-        data = source.read(accept_siglum)
+        with source.open(accept_siglum) as file:
+            if audio.is_coded(file.head):
+                self._recording(source, file)
+                return
+            data = file.read()
+        if settings.start is not None or settings.stop is not None:
+            raise UsageError("--from and --to are for recordings")
+        if settings.fixed in AUDIO_FORMATS:
+            raise UsageError(f"{source.name} is no recording, so it is not written as {settings.fixed}")
         if caches.is_cache_file(data):
             if settings.conceal:
                 raise UsageError("--conceal is for pictures")
@@ -195,8 +222,10 @@ class _Decode:
         # The name is known before the work is done, so that nothing is done in vain.
         before, name = None, settings.fixed
         if name is None:
-            before, name = _format_in_header(data, settings.max_pixels)
-        target = _target(source, settings.output, settings.out_dir, name)
+            before, name = format_in_header(data, settings.max_pixels)
+        target = target_of(
+            source, settings.output, settings.out_dir, lambda of_input: picture_name(of_input, name)
+        )
         # Only now, by their formats, is it known that a.sgl and a.jpg.sgl both become a.jpg.
         other = source if target is None else self.written.setdefault(target, source)
         if other is not source:
@@ -242,6 +271,30 @@ class _Decode:
             },
         )
 
+    def _recording(self, source: Input, file: Begun) -> None:
+        settings = self.settings
+        if settings.of_caches or settings.region is not None or settings.factor > 1:
+            raise UsageError(f"{source.name} is a recording: of those, --from and --to take a part")
+        form = settings.fixed or audio.SUFFIX[1:]
+        if form not in AUDIO_FORMATS:
+            raise UsageError(f"{source.name} is a recording, which is not written as {form.lstrip('.')}")
+        target = target_of(
+            source, settings.output, settings.out_dir, lambda name: array_name(name, f".{form}")
+        )
+        other = source if target is None else self.written.setdefault(target, source)
+        if other is not source:
+            raise UsageError(f"{other.name} and {source.name} would both be written to {target}")
+        if settings.resume and is_done(source, target):
+            return
+        check_writable(source, target, settings.force)
+        if settings.dry_run:
+            say(f"{source.name} -> {target or 'standard output'}", err=True)
+            return
+        part = audio.Decoding(
+            settings.start, settings.stop, settings.partial, settings.conceal, settings.threads
+        )
+        audio.decode_recording(source, file, target, form, part, settings.force, self.reporter)
+
     def _tensors(self, source: Input, data: bytes) -> None:
         settings = self.settings
         part = settings.region is not None or settings.factor > 1
@@ -252,7 +305,7 @@ class _Decode:
             )
         decoded, metadata, seconds = tensors.read_tensors(data, settings.threads)
         suffix = settings.fixed or tensors.suffix_of(decoded)
-        target = target_of(source, settings.output, settings.out_dir, lambda name: _array_name(name, suffix))
+        target = target_of(source, settings.output, settings.out_dir, lambda name: array_name(name, suffix))
         if settings.resume and is_done(source, target):
             return
         check_writable(source, target, settings.force)
@@ -279,7 +332,7 @@ class _Decode:
             )
         if settings.fixed not in (None, caches.SUFFIX):
             raise UsageError(f"{source.name} is a key-value cache, which is written as {caches.SUFFIX}")
-        target = target_of(source, settings.output, settings.out_dir, _cache_name)
+        target = target_of(source, settings.output, settings.out_dir, cache_name)
         if settings.resume and is_done(source, target):
             return
         check_writable(source, target, settings.force)
@@ -298,68 +351,3 @@ class _Decode:
             force=settings.force,
             reporter=self.reporter,
         )
-
-
-def _cache_name(name: str) -> str:
-    return _array_name(name, caches.SUFFIX)
-
-
-def _array_name(name: str, suffix: str) -> str:
-    stem = stem_of(name)
-    return stem if stem != name and stem.endswith(suffix) else stem + suffix
-
-
-def _check_apart(sources: list[Input], output: str | None, out_dir: str | None) -> None:
-    """Object to files that might become one, such as a.sgl and a.jpg.sgl: processes do not see each other's."""
-    from siglum.codecs.image.picture import SUFFIXES
-
-    def bare(name: str) -> str:
-        stem = stem_of(name)
-        return str(Path(stem).with_suffix("")) if Path(stem).suffix.lower() in SUFFIXES else stem
-
-    check_distinct(sources, [target_of(source, output, out_dir, bare) for source in sources])
-
-
-def _fixed_format(output: str | None, chosen: str | None) -> str | None:
-    """Return the format that the options ask for, if they do: of a picture its name, of tensors the suffix."""
-    from siglum.codecs.image.picture import SUFFIXES, WRITE_FORMATS, format_of_suffix
-
-    if chosen is not None:
-        if f".{chosen.lower().lstrip('.')}" in tensors.SUFFIXES:
-            return f".{chosen.lower().lstrip('.')}"
-        name = SUFFIXES.get(f".{chosen.lower().lstrip('.')}", chosen.lower())
-        if name not in WRITE_FORMATS:
-            raise click.BadParameter(f"unknown format {chosen!r}; there are {', '.join(WRITE_FORMATS)}")
-        return name
-    if output is None or output == "-" or (Path(output).exists() and not Path(output).is_file()):
-        return None
-    suffix = Path(output).suffix.lower()
-    return suffix if suffix in tensors.SUFFIXES else format_of_suffix(output)
-
-
-def _format_in_header(data: bytes, max_pixels: int | None) -> tuple[str | None, str]:
-    """Return the format to write by default; before it, if it is another for losing nothing, that of before."""
-    from siglum.codecs.container import read_header
-    from siglum.codecs.image.frame import is_lossless
-    from siglum.codecs.image.picture import SOURCE_FORMAT_KEY, SOURCE_FORMATS, WRITE_FORMATS
-
-    header = read_header(data, limits_of(max_pixels))
-    number = header.extra.get(SOURCE_FORMAT_KEY)
-    before = SOURCE_FORMATS.get(number) if isinstance(number, int) else None
-    if before in LOSSY_FORMATS and is_lossless(header):
-        return before, DEFAULT_FORMAT
-    return None, before if before in WRITE_FORMATS else DEFAULT_FORMAT
-
-
-def _target(source: Input, output: str | None, out_dir: str | None, name: str) -> Path | None:
-    return target_of(source, output, out_dir, lambda of_input: _decoded_name(of_input, name))
-
-
-def _decoded_name(name: str, chosen: str) -> str:
-    """Return ``a.png`` of a.sgl, and of a.png.sgl too."""
-    from siglum.codecs.image.picture import SUFFIXES, suffix_of_format
-
-    stem = stem_of(name)
-    if stem != name and SUFFIXES.get(Path(stem).suffix.lower()) == chosen:
-        return stem
-    return stem + suffix_of_format(chosen)

@@ -1,58 +1,33 @@
-"""``codec encode``: pictures, key-value caches and tensors into siglum files."""
+"""``codec encode``: pictures, recordings, key-value caches and tensors into siglum files."""
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from siglum.cli import batch, caches, tensors
-from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done, open_output
-from siglum.cli.inputs import Input, accept_media, accept_picture, expand
-from siglum.cli.output import Reporter, encoded_line, say
-from siglum.cli.pictures import (
-    DEFAULT_CODEC,
-    check_codec,
-    color_psnr,
-    decode_picture,
-    make_codec,
-    read_input_picture,
+from siglum.cli import audio, batch, caches, tensors
+from siglum.cli.encoding import (
+    EncodeSettings,
+    encode_cache,
+    encode_picture,
+    encode_recording,
+    encode_tensors,
 )
-from siglum.cli.target import Target, parse_target, search_level
-from siglum.errors import UsageError
-
-if TYPE_CHECKING:
-    from siglum.codecs.image.picture import Picture
+from siglum.cli.files import check_outputs, check_writable, encoded_targets, is_done
+from siglum.cli.inputs import Input, accept_media, expand
+from siglum.cli.kinds import HEAD_BYTES
+from siglum.cli.output import Reporter, say
+from siglum.cli.pictures import check_codec
+from siglum.cli.target import Target, parse_target
+from siglum.errors import UnsupportedInputError, UsageError
 
 DEFAULT_QUALITY = 60.0
 TUNES = ("psnr", "ms-ssim")
 
 
-@dataclass(frozen=True)
-class EncodeSettings:
-    """What the options say about coding."""
-
-    codec: str | None
-    quality: float
-    target: Target | None
-    lossless: bool | None
-    model: str | None
-    engine: str | None
-    threads: int | None
-    keep_metadata: bool
-    measure_psnr: bool
-    max_pixels: int | None
-    cache: caches.CacheSettings
-    quality_given: bool
-    max_error: float | None
-    tune: str | None
-
-
-@click.command(short_help="Pictures, caches and tensors into siglum files.", no_args_is_help=True)
+@click.command(short_help="Pictures, recordings, caches and tensors into siglum files.", no_args_is_help=True)
 @batch.inputs_argument
 @batch.output_options
 @batch.resume_option
@@ -63,10 +38,14 @@ class EncodeSettings:
     "--quality",
     type=click.FloatRange(0, 100),
     metavar="0..100",
-    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}]",
+    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}; of recordings 50]",
 )
-@click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp.")
-@click.option("--target", metavar="GOAL", help="psnr=38 (dB, the smallest file that has it) or size=20kB.")
+@click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp or 3kbps.")
+@click.option(
+    "--target",
+    metavar="GOAL",
+    help="The smallest file that has psnr=38 (dB), of speech pesq=2.5 or stoi=0.9; or size=20kB, the best within it.",
+)
 @click.option(
     "--lossless/--lossy",
     default=None,
@@ -91,8 +70,8 @@ class EncodeSettings:
     "--effort",
     type=click.IntRange(1, 9),
     metavar="1..9",
-    help="Of pictures and caches: how long to look for a smaller file; from 8 on pictures take torch and about a "
-    "minute.  [default: 5]",
+    help="Of pictures, recordings and caches: how long to look for a better file; from 8 on pictures take torch and "
+    "about a minute.  [default: 5]",
 )
 @click.option(
     "--tune", type=click.Choice(TUNES), help="Of pictures: what they are to be good at.  [default: psnr]"
@@ -149,9 +128,10 @@ def encode(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Encode pictures; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
+    """Encode pictures and more; photo.png becomes photo.sgl beside it (and photo.png.sgl, if photo.jpg comes with it).
 
-    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a key-value cache (.safetensors with
+    IN is a picture (PNG, JPEG, WebP, TIFF, AVIF, …, told by its content), a recording (WAV, FLAC, Ogg, Opus, MP3,
+    AIFF; WAV also as it comes from a pipe), a key-value cache (.safetensors with
     tensors layers.N.keys and layers.N.values), tensors (any other .safetensors, .npy; bit for bit unless -q or
     --max-error is given) or - for standard input, whose
     result goes to standard output. The time in the closing line is the codec's, without reading and writing
@@ -165,6 +145,8 @@ def encode(
       codec encode photo.png -o photo.sgl -f --target size=20kB
       codec encode photo.png -e 9
       cat photo.png | codec encode - -b 0.5bpp > photo.sgl
+      codec encode talk.wav -b 3kbps; codec encode talk.wav --target pesq=2.5
+      arecord -f S16_LE -r 16000 | codec encode - -o - -q 50 > live.sgl
       codec encode cache.safetensors -q 60 --window 128
       codec encode weights.safetensors; codec encode embeddings.npy -q 60; codec encode field.npy --max-error 1e-3
     """  # noqa: D301
@@ -192,12 +174,9 @@ def encode(
     batch.run_batch(sources, work, reporter, jobs)
 
 
-_OF_CACHES = "--calibration, --sinks, --window, --bits and --rope-theta are for key-value caches"
-
-
 @dataclass(frozen=True)
 class _Encode:
-    """What is done with one picture."""
+    """What is done with one input."""
 
     targets: dict[Input, Path | None]
     settings: EncodeSettings
@@ -214,14 +193,39 @@ class _Encode:
         if self.dry_run:
             say(f"{source.name} -> {target or 'standard output'}", err=True)
             return
-        if self.settings.codec == tensors.CODEC or (
-            self.settings.codec is None and tensors.is_tensor_input(source)
-        ):
-            _encode_tensors(source, target, self.settings, self.force, self.reporter)
-        elif caches.is_cache_input(source) or self.settings.codec == caches.CODEC:
-            _encode_cache(source, target, self.settings, self.force, self.reporter)
+        if source.path is None or not source.path.is_file():  # what is no file can be read only once
+            with source.open(accept_media) as file:
+                if audio.is_recording(file.head):
+                    encode_recording(source, file, target, self.settings, self.force, self.reporter)
+                else:
+                    self._others(source, target, file.read())
+        elif _begins_as_recording(source):
+            with source.open(accept_media) as file:
+                encode_recording(source, file, target, self.settings, self.force, self.reporter)
         else:
-            _encode_one(source, target, self.settings, self.force, self.reporter)
+            self._others(source, target, None)
+
+    def _others(self, source: Input, target: Path | None, data: bytes | None) -> None:
+        """All but recordings; ``data`` is what a pipe held."""
+        if self.settings.codec == audio.CODEC:
+            raise UnsupportedInputError(
+                "not a recording of a kind that can be read (WAV, FLAC, Ogg, MP3, AIFF)"
+            )
+        if self.settings.codec == tensors.CODEC or (
+            self.settings.codec is None and data is None and tensors.is_tensor_input(source)
+        ):
+            encode_tensors(source, data, target, self.settings, self.force, self.reporter)
+        elif (data is None and caches.is_cache_input(source)) or self.settings.codec == caches.CODEC:
+            encode_cache(source, data, target, self.settings, self.force, self.reporter)
+        else:
+            encode_picture(source, data, target, self.settings, self.force, self.reporter)
+
+
+def _begins_as_recording(source: Input) -> bool:
+    if source.path is None or source.failure is not None:
+        return False
+    with source.path.open("rb") as file:
+        return audio.is_recording(file.read(HEAD_BYTES))
 
 
 def _one_goal(
@@ -235,120 +239,3 @@ def _one_goal(
     if lossless and given:
         raise UsageError(f"--lossless has one size and quality: leave out {given[0]}")
     return parse_target(rate, target)
-
-
-def _only_pictures(settings: EncodeSettings, medium: str) -> None:
-    """Object to options that other media than pictures have no use for."""
-    given = {
-        "--model": settings.model,
-        "--engine": settings.engine,
-        "-b or --target": settings.target,
-        "--tune": settings.tune,
-    }
-    wrong = [name for name, value in given.items() if value is not None]
-    wrong += ["--psnr"] * settings.measure_psnr + ["--keep-metadata"] * settings.keep_metadata
-    if wrong:
-        raise UsageError(f"{wrong[0]} is for pictures, not for {medium}")
-
-
-def _encode_tensors(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
-) -> None:
-    _only_pictures(settings, "tensors")
-    if settings.cache.given:
-        raise UsageError(f"{_OF_CACHES}, -e also for pictures")
-    if settings.lossless and (settings.quality_given or settings.max_error is not None):
-        raise UsageError("--lossless leaves nothing for -q or --max-error to say")
-    if settings.lossless is False and not settings.quality_given and settings.max_error is None:
-        raise UsageError("how much may tensors lose? give -q or --max-error")
-    tensors.encode_tensors(
-        source,
-        target,
-        quality=settings.quality if settings.quality_given else None,
-        max_error=settings.max_error,
-        threads=settings.threads,
-        force=force,
-        reporter=reporter,
-        data=source.read(accept_media) if source.path is None else None,
-    )
-
-
-def _encode_cache(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
-) -> None:
-    if settings.codec not in (None, caches.CODEC):
-        raise UsageError(f"the codec {settings.codec!r} takes no file of tensors")
-    _only_pictures(settings, "key-value caches")
-    if settings.max_error is not None:
-        raise UsageError("--max-error is for tensors")
-    if settings.cache.bits is not None and (settings.quality_given or settings.lossless):
-        raise UsageError("--bits is a rate of its own: leave out -q and --lossless")
-    caches.encode_cache(
-        source,
-        target,
-        quality=settings.quality,
-        lossless=bool(settings.lossless),
-        settings=settings.cache,
-        threads=settings.threads,
-        force=force,
-        reporter=reporter,
-        data=source.read(accept_media) if source.path is None else None,
-    )
-
-
-def _encode_one(
-    source: Input, target: Path | None, settings: EncodeSettings, force: bool, reporter: Reporter
-) -> None:
-    if replace(settings.cache, effort=None).given:
-        raise UsageError(_OF_CACHES)
-    if settings.max_error is not None:
-        raise UsageError("--max-error is for tensors")
-    original = source.read(accept_picture)
-    picture = read_input_picture(source, settings.keep_metadata, settings.max_pixels, original)
-    start = time.perf_counter()
-    data, level = _coded(picture, settings)
-    seconds = time.perf_counter() - start
-    psnr = None
-    if settings.measure_psnr or (settings.target is not None and settings.target.kind == "psnr"):
-        # Measured on the file itself: what is reported is what whoever decodes it will see.
-        psnr = color_psnr(picture.pixels, decode_picture(data, settings.threads).pixels)
-    with open_output(target, force) as file:
-        file.write(data)
-    pixels = picture.width * picture.height
-    record: dict[str, Any] = {
-        "input": source.name,
-        "output": None if target is None else str(target),
-        "codec": settings.codec or DEFAULT_CODEC,
-        "width": picture.width,
-        "height": picture.height,
-        "channels": picture.channels,
-        "input_bytes": len(original),
-        "output_bytes": len(data),
-        "bpp": 8 * len(data) / pixels,
-        "seconds": seconds,
-    }
-    if level is not None:
-        record["level"] = level
-    elif not settings.lossless and settings.target is None:
-        record["quality"] = settings.quality
-    if psnr is not None:
-        record |= {"psnr_db": psnr, "exact": math.isinf(psnr)}
-    searched = settings.target is not None
-    line = encoded_line(source.name, len(original), len(data), pixels, seconds, psnr, searched)
-    reporter.close(line, record)
-
-
-def _coded(picture: Picture, settings: EncodeSettings) -> tuple[bytes, int | None]:
-    """Return the file, and its level where that was searched for and the file is not lossless."""
-    config: dict[str, Any] = {
-        "lossless": settings.lossless,
-        "name": settings.codec,
-        "model": settings.model,
-        "engine": settings.engine,
-        "threads": settings.threads,
-        "effort": settings.cache.effort,
-        "tune": settings.tune,
-    }
-    if settings.target is None:
-        return make_codec(quality=settings.quality, **config).encode(picture), None
-    return search_level(picture, settings.target, config)

@@ -17,11 +17,14 @@ from siglum.errors import SiglumError, UsageError
 
 STANDARD_OUTPUT = "-"
 SIGLUM_SUFFIX = ".sgl"
-# What is replaced when a picture is encoded.
+# What is replaced when a picture or a recording is encoded.
 # fmt: off
 PICTURE_SUFFIXES = frozenset((
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
     ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+))
+RECORDING_SUFFIXES = frozenset((
+    ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64",
 ))
 # fmt: on
 
@@ -48,7 +51,7 @@ def target_of(
 
 
 def encoded_name(name: str) -> str:
-    """Return the name of the siglum file of a picture; a suffix that is no picture's is part of its name.
+    """Return the name of the siglum file of a picture or recording; a suffix of neither is part of its name.
 
     Examples
     --------
@@ -56,7 +59,9 @@ def encoded_name(name: str) -> str:
     ('photo.sgl', 'scan.1.sgl')
     """
     path = Path(name)
-    return (path.stem if path.suffix.lower() in PICTURE_SUFFIXES else name) + SIGLUM_SUFFIX
+    return (
+        path.stem if path.suffix.lower() in PICTURE_SUFFIXES | RECORDING_SUFFIXES else name
+    ) + SIGLUM_SUFFIX
 
 
 def stem_of(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from siglum.cli import batch
+from siglum.cli import audio, batch
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, print_json, say
 from siglum.cli.pictures import limits_of
@@ -33,7 +33,11 @@ def info(inputs: tuple[str, ...], recursive: bool, max_pixels: int | None, as_js
         nonlocal blocks
         import siglum
 
-        fields = siglum.inspect(source.read(accept_siglum), limits=limits_of(max_pixels)).to_dict()
+        data = source.read(accept_siglum)
+        recording = audio.is_coded(data)
+        fields = siglum.inspect(data, limits=audio.limits() if recording else limits_of(max_pixels)).to_dict()
+        if recording:
+            fields |= audio.info_of(data)
         if as_json:
             print_json({"input": source.name} | fields)
             return

@@ -15,10 +15,12 @@ import click
 from siglum.cli.bench import bench
 from siglum.cli.compare import compare
 from siglum.cli.completion import completion
+from siglum.cli.cut import cut
 from siglum.cli.decode import decode
 from siglum.cli.encode import encode
 from siglum.cli.errors import INTERRUPTED, CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.info import info
+from siglum.cli.join import join
 from siglum.cli.kv import kv
 from siglum.cli.models import models
 from siglum.cli.output import complain
@@ -118,15 +120,30 @@ def _termination_unwinds() -> Iterator[None]:
 )
 @click.version_option(package_name="siglum", prog_name="codec", message="%(prog)s (siglum) %(version)s")
 def main() -> None:
-    """Compress pictures, and key-value caches of language models, and get them back.
+    """Compress pictures, recordings, and key-value caches of language models, and get them back.
 
     \b
     Examples:
       codec encode photo.png                 writes photo.sgl
       codec decode photo.sgl -o back.png
       codec encode -r photos --out-dir small --target psnr=38
+      codec encode talk.wav -b 3kbps
     """  # noqa: D301
 
 
-for command in (encode, decode, info, verify, compare, truncate, models, kv, train, bench, completion):
+for command in (
+    encode,
+    decode,
+    info,
+    verify,
+    compare,
+    truncate,
+    cut,
+    join,
+    models,
+    kv,
+    train,
+    bench,
+    completion,
+):
     main.add_command(command)

@@ -7,15 +7,16 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
-from siglum.cli.units import format_size
+from siglum.cli.units import format_seconds, format_size
 
 Item = TypeVar("Item")
+LONG = 120.0  # seconds of a recording from which on there is a bar
 
 
 def wants_color() -> bool | None:
@@ -52,6 +53,7 @@ class Reporter:
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self._alone = False  # whether there is one input only
 
     def close(self, line: str, record: dict[str, Any]) -> None:
         """Report a file that is done."""
@@ -75,7 +77,8 @@ class Reporter:
 
     def progress(self, items: Iterable[Item], count: int) -> Iterable[Item]:
         """Go through so many items with a bar, when they are several and standard error is a terminal."""
-        if self.quiet or count < 2 or sys.stderr is None or not sys.stderr.isatty():
+        self._alone = count < 2
+        if self._alone or not self._draws():
             yield from items
             return
         from rich.console import Console
@@ -84,6 +87,34 @@ class Reporter:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             yield from progress.track(items, total=count, description="files")
+
+    @contextmanager
+    def within(self, total: float | None) -> Iterator[Callable[[float], None]]:
+        """Give a function that takes the seconds of a recording that are done, and draws a bar where that is long.
+
+        Parameters
+        ----------
+        total
+            Seconds in all, if that is known.
+        """
+        if not self._alone or not self._draws() or (total is not None and total < LONG):
+            yield lambda seconds: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), TextColumn("{task.fields[at]}"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=total, at="")
+
+            def show(seconds: float) -> None:
+                of = "" if total is None else f" of {format_seconds(total)}"
+                progress.update(task, completed=seconds, at=format_seconds(seconds) + of)
+
+            yield show
+
+    def _draws(self) -> bool:
+        return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
 def print_json(record: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siglum.cli.inputs import Input, accept_both
 from siglum.cli.kinds import SIGLUM, kind_of
 from siglum.errors import UsageError
 
@@ -135,19 +134,18 @@ def parse_region(context: click.Context, parameter: click.Parameter, value: str 
     return tuple(int(number) for number in numbers)
 
 
-def read_input_picture(source: Input, keep_metadata: bool, max_pixels: int | None, data: bytes) -> Picture:
+def read_input_picture(keep_metadata: bool, max_pixels: int | None, data: bytes) -> Picture:
     """Return the picture in a file of another format."""
     from siglum.codecs.image.picture import DEFAULT_MAX_PIXELS, read_picture
 
     return read_picture(data, keep_metadata, DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels)
 
 
-def load(source: Input, threads: int | None = None) -> tuple[Picture, int]:
+def load(data: bytes, threads: int | None = None) -> tuple[Picture, int]:
     """Return the picture in a file of either kind, and the file's size in bytes."""
-    data = source.read(accept_both)
     if kind_of(data) == SIGLUM:
         return decode_picture(data, threads), len(data)
-    return read_input_picture(source, False, None, data), len(data)
+    return read_input_picture(False, None, data), len(data)
 
 
 def color_of(pixels: NDArray[Any]) -> NDArray[Any]:

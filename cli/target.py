@@ -1,4 +1,4 @@
-"""Goals of an encoding, ``-b 0.5bpp``, ``--target size=20kB`` and ``--target psnr=38``, and their search."""
+"""Goals of an encoding, such as ``-b 0.5bpp``, ``--target size=20kB`` and ``--target psnr=38``; pictures' search."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from siglum.cli.pictures import color_psnr, make_codec
-from siglum.cli.units import format_size, parse_rate, parse_size
+from siglum.cli.units import format_size, parse_bitrate, parse_rate, parse_size
 from siglum.errors import SiglumError, UsageError
 
 if TYPE_CHECKING:
     from siglum.codecs.image.picture import Picture
+
+
+_HIGHEST = {"psnr": 1000.0, "pesq": 4.65, "stoi": 1.0}
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Target:
     Attributes
     ----------
     kind
-        "size" (bytes, an upper limit), "rate" (bits per pixel, an upper limit) or "psnr" (dB, a lower limit).
+        "size" (bytes, an upper limit); of pictures "rate" (bits per pixel, an upper limit) and "psnr" (dB, a lower
+        limit); of recordings "bitrate" (bits a second, an upper limit), "pesq" and "stoi" (lower limits).
     value
         The limit in that unit.
     """
@@ -38,19 +42,22 @@ def parse_target(rate: str | None, target: str | None) -> Target | None:
         If one of them cannot be read.
     """
     if rate is not None:
-        return Target("rate", parse_rate(rate))
+        bitrate = parse_bitrate(rate)
+        return Target("rate", parse_rate(rate)) if bitrate is None else Target("bitrate", bitrate)
     if target is None:
         return None
     kind, equals, value = target.partition("=")
     if kind == "size" and equals:
         return Target("size", parse_size(value))
     try:
-        decibels = float(value.lower().removesuffix("db")) if kind == "psnr" else 0.0
+        goal = float(value.lower().removesuffix("db")) if kind in _HIGHEST else 0.0
     except ValueError:
-        decibels = 0.0
-    if not 0 < decibels < 1000:
-        raise UsageError(f"{target!r} is no target; write psnr=38 (in dB) or size=20kB")
-    return Target("psnr", decibels)
+        goal = 0.0
+    if not 0 < goal < _HIGHEST.get(kind, 0):
+        raise UsageError(
+            f"{target!r} is no target; write size=20kB, of pictures psnr=38 (in dB), of speech pesq=2.5 or stoi=0.9"
+        )
+    return Target(kind, goal)
 
 
 def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tuple[bytes, int | None]:
@@ -58,9 +65,15 @@ def search_level(picture: Picture, target: Target, config: dict[str, Any]) -> tu
 
     Raises
     ------
+    UsageError
+        If it is a goal of recordings.
     SiglumError
         If no level meets it; the message says what can be had.
     """
+    if target.kind not in ("size", "rate", "psnr"):
+        raise UsageError(
+            "kbps, pesq and stoi are for recordings; pictures take -b 0.5bpp and --target psnr=38"
+        )
     if target.kind == "psnr":
         return _search_psnr(picture, target.value, config)
     limit = target.value if target.kind == "size" else target.value * picture.width * picture.height / 8

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from siglum.cli import batch
-from siglum.cli.output import complain
-from siglum.errors import UsageError, require_torch
+from siglum.cli.train_audio import audio
+from siglum.cli.training import begin_torch, check_folder, check_new, training_log, typed
+from siglum.errors import UsageError
 
 
 @click.group(short_help="Train a model of one's own.", no_args_is_help=True)
@@ -20,35 +20,6 @@ def train() -> None:
     Example:
       codec train image --data photos --preset small --out runs/mine --hours 3
     """  # noqa: D301
-
-
-def _check_folder(data: str) -> None:
-    if not Path(data).is_dir():
-        raise UsageError(f"{data} is no folder; --data names one with pictures to learn from")
-
-
-def _check_new(checkpoint: Path, resume: bool) -> None:
-    if checkpoint.exists() and not resume:
-        raise UsageError(
-            f"{checkpoint.parent} holds a run already: --resume goes on with it, another --out starts anew"
-        )
-
-
-def _begin_torch(threads: int | None) -> None:
-    require_torch("training")
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def _log(line: object) -> None:
-    complain(str(line), "train: ")
-
-
-def _command() -> str:
-    """What was typed, for the card of a model."""
-    return " ".join(["codec", *sys.argv[1:]])
 
 
 @train.command(short_help="Train the image codec.", no_args_is_help=True)
@@ -102,9 +73,9 @@ def image(
       codec train image --data photos --preset small --out runs/mine --hours 3 --resume
       codec train image --data photos --from small --tune ms-ssim --learning-rate 5e-4 --out runs/tuned --hours 1
     """  # noqa: D301
-    _check_folder(data)
-    _check_new(Path(out) / "last.pt", resume)
-    _begin_torch(threads)
+    check_folder(data)
+    check_new(Path(out) / "last.pt", resume)
+    begin_torch(threads)
 
     from siglum.codecs.image import train as training
     from siglum.codecs.image.ms_ssim import SMALLEST_SIDE
@@ -128,10 +99,10 @@ def image(
         Path(out),
         recipe,
         resume,
-        log=_log,
+        log=training_log,
         name=name,
         start=start,
-        command=_command(),
+        command=typed(),
     )
 
 
@@ -197,9 +168,9 @@ def image_prior(
     Example:
       codec train image-prior --data photos --from runs/mine/last.pt --out runs/prior --steps 10000
     """  # noqa: D301
-    _check_folder(data)
-    _check_new(Path(out) / "prior.pt", resume)
-    _begin_torch(threads)
+    check_folder(data)
+    check_new(Path(out) / "prior.pt", resume)
+    begin_torch(threads)
 
     from siglum.codecs.image import train_prior as training
 
@@ -219,9 +190,9 @@ def image_prior(
         recipe,
         start,
         resume,
-        log=_log,
+        log=training_log,
         name=name,
-        command=_command(),
+        command=typed(),
     )
 
 
@@ -260,8 +231,8 @@ def image_vq(
     Example:
       codec train image-vq --data photos --out runs/vq
     """  # noqa: D301
-    _check_folder(data)
-    _begin_torch(threads)
+    check_folder(data)
+    begin_torch(threads)
 
     from siglum.codecs.image_vq import train as training
 
@@ -270,9 +241,9 @@ def image_vq(
         Path(data),
         Path(out),
         recipe,
-        log=_log,
+        log=training_log,
         name=name,
-        command=_command(),
+        command=typed(),
     )
 
 
@@ -311,11 +282,11 @@ def image_fast(
     Example:
       codec train image-fast --data photos --out runs/fast --hours 1
     """  # noqa: D301
-    _check_folder(data)
+    check_folder(data)
     if crop % 16:
         raise UsageError(f"--crop must be a multiple of 16, not {crop}")
-    _check_new(Path(out) / "last.pt", resume)
-    _begin_torch(threads)
+    check_new(Path(out) / "last.pt", resume)
+    begin_torch(threads)
 
     from siglum.codecs.image_fast import train as training
 
@@ -325,9 +296,9 @@ def image_fast(
         Path(out),
         recipe,
         resume,
-        log=_log,
+        log=training_log,
         name=name,
-        command=_command(),
+        command=typed(),
     )
 
 
@@ -344,13 +315,16 @@ def previews(data: str, model: str, out: str) -> None:
     Example:
       codec train previews --data photos --model mine --out mine.safetensors
     """  # noqa: D301
-    _check_folder(data)
+    check_folder(data)
     if Path(out).suffix != ".safetensors":
         raise UsageError(f"{out} must end in .safetensors")
-    require_torch("training")
+    begin_torch(None)
     from siglum.codecs import models
     from siglum.codecs.image import previews as short_cuts
     from siglum.codecs.image.weights import load_by_name
 
     card = models.named(model, "image").card
     short_cuts.write(load_by_name(model), card, Path(data), Path(out))
+
+
+train.add_command(audio)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from siglum.cli import batch
+from siglum.cli import audio, batch
 from siglum.cli.errors import CommandFailed, describe, exit_code_of, show_traceback
 from siglum.cli.files import check_outputs, check_writable, open_output, target_of
 from siglum.cli.inputs import STANDARD_INPUT, Input, accept_siglum
@@ -61,6 +61,8 @@ def truncate(
 def _cut(data: bytes, chunks: int | None, max_bytes: int | None) -> bytes:
     from siglum.codecs import container
 
+    if audio.is_coded(data):
+        raise UsageError("of a recording, codec cut makes a shorter one")
     kept: bytes = container.truncate_chunks(data, count=chunks, max_bytes=max_bytes)
     try:
         decode_picture(kept)

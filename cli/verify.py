@@ -6,7 +6,7 @@ import time
 
 import click
 
-from siglum.cli import batch, caches, tensors
+from siglum.cli import audio, batch, caches, tensors
 from siglum.cli.inputs import Input, accept_siglum, expand
 from siglum.cli.output import Reporter, format_speed, print_json, say
 from siglum.cli.pictures import decode_picture
@@ -37,7 +37,11 @@ def verify(
 
     def work(source: Input) -> None:
         start = time.perf_counter()
-        data = source.read(accept_siglum)
+        with source.open(accept_siglum) as file:
+            if audio.is_coded(file.head):
+                audio.verify_recording(source, file, threads, as_json=as_json, quiet=quiet)
+                return
+            data = file.read()
         if caches.is_cache_file(data):
             caches.verify_cache(source, data, threads, as_json=as_json, quiet=quiet)
             return

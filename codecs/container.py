@@ -35,8 +35,8 @@ __all__ = ["DTYPES", "Chunk", "ChunkType", "Entry", "Header", "Limits", "Reader"
 class Writer:
     """Writes a file as its chunks come; the file object may be a pipe.
 
-    The first chunk is held back until it is known whether another follows, unless told otherwise. Used as a context manager, it
-    closes the stream unless an exception passes: then every reader sees a truncated file.
+    The first chunk is held back until it is known whether another follows, unless told otherwise. Used as a
+    context manager, it closes the stream unless an exception passes: then every reader sees a truncated file.
 
     Parameters
     ----------
@@ -55,7 +55,9 @@ class Writer:
         Bytes written so far; of the whole file once it is closed.
     """
 
-    def __init__(self, file: BinaryIO, header: Header, limits: Limits | None = None, hold: bool = True) -> None:
+    def __init__(
+        self, file: BinaryIO, header: Header, limits: Limits | None = None, hold: bool = True
+    ) -> None:
         limits = limits or Limits()
         self._file = file
         self._hold = hold

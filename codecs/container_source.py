@@ -40,9 +40,11 @@ class Source:
     source
         The bytes of a .sgl file, or a binary file object that stands at its first byte. One that can seek is
         taken to end with the .sgl file.
+    at
+        Offset of what it begins with, where that is a piece of a file.
     """
 
-    def __init__(self, source: SourceLike) -> None:
+    def __init__(self, source: SourceLike, at: int = 0) -> None:
         if isinstance(source, (bytes, bytearray, memoryview)):
             self._file: BinaryIO = io.BytesIO(source)
         elif isinstance(source, (str, Path)):
@@ -50,12 +52,13 @@ class Source:
         else:
             self._file = source
         self.seekable = self._file.seekable()
-        self.offset = 0
+        self.offset = at
         self.end: int | None = None
         if self.seekable:
-            self._base = self._file.tell()
+            start = self._file.tell()
+            self._base = start - at
             self.end = self._file.seek(0, io.SEEK_END) - self._base
-            self._file.seek(self._base)
+            self._file.seek(start)
 
     def seek(self, offset: int) -> None:
         """Go to ``offset``; only where the source is seekable."""

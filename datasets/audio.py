@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from siglum.errors import UsageError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"})
-QUIET = 1e-3  # of the loudest: segments with less are drawn rarely
+QUIET = 1e-3  # recordings that are nowhere louder are left out
+GROWTH = 2**24  # samples by which memory grows while recordings are read
 
 
 def find_recordings(folder: Path | str) -> list[Path]:
@@ -86,12 +87,12 @@ class SegmentSampler:
         seed: int = 0,
         cache: Path | None = None,
     ) -> None:
-        self.length, self.random = length, np.random.default_rng(seed)
+        self.rate, self.length, self.random = rate, length, np.random.default_rng(seed)
         if cache is not None and cache.exists():
             with np.load(cache) as stored:
                 self.samples, self.ends = stored["samples"], stored["ends"]
         else:
-            parts = []
+            samples, ends = np.empty(0, np.int16), [0]
             for path in paths:
                 for speed in speeds:
                     audio = load(path, rate, speed)
@@ -99,26 +100,31 @@ class SegmentSampler:
                     if len(audio) < length or loudest < QUIET:
                         continue
                     channels = audio.T[:1] if audio.shape[1] > 1 and _same(audio) else audio.T
-                    parts += [np.round(channel * (32767 / loudest)).astype(np.int16) for channel in channels]
-            if not parts:
+                    for channel in channels:
+                        end = ends[-1] + len(channel)
+                        if end > len(samples):  # in place where the system can: never twice in memory
+                            samples.resize(end + GROWTH, refcheck=False)
+                        np.rint(channel * (32767 / loudest), out=samples[ends[-1] : end], casting="unsafe")
+                        ends.append(end)
+            if len(ends) == 1:
                 raise UsageError(f"no recording is as long as a segment of {length / rate:.2f} seconds")
-            self.samples = np.concatenate(parts)
-            self.ends = np.cumsum([len(part) for part in parts])
+            samples.resize(ends[-1], refcheck=False)
+            self.samples, self.ends = samples, np.array(ends[1:])
             if cache is not None:
                 np.savez(cache, samples=self.samples, ends=self.ends)
         self.starts = np.concatenate([[0], self.ends[:-1]])
 
     @property
     def seconds(self) -> float:
-        """Samples in memory, in segments' lengths."""
-        return len(self.samples) / self.length
+        """How much sound is in memory, every channel and every speed counted."""
+        return len(self.samples) / self.rate
 
     def batch(self, count: int) -> NDArray[np.float32]:
         """Segments (count, length), float32; the louder of two draws where the first is quiet."""
         out = np.empty((count, self.length), np.float32)
         for row in out:
             for _ in range(4):
-                at = int(self.random.integers(len(self.samples) - self.length))
+                at = int(self.random.integers(len(self.samples) - self.length + 1))
                 which = int(np.searchsorted(self.ends, at, "right"))
                 at = min(max(at, int(self.starts[which])), int(self.ends[which]) - self.length)
                 row[:] = self.samples[at : at + self.length]

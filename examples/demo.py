@@ -1,4 +1,4 @@
-"""A real photograph and a real key-value cache through the installed `codec`, beside what else there is (make demo)."""
+"""A real photograph, recording and key-value cache through the installed `codec`, beside others (make demo)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from PIL import Image
 from safetensors.numpy import load_file
 
+from siglum.benchmarks import audio_metrics
+from siglum.benchmarks.audio import fit, resample
+from siglum.benchmarks.coder import MissingPeer
+from siglum.benchmarks.items import Audio
+from siglum.benchmarks.peers_audio import opus
+
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "tests" / "media" / "kodim23.png"
+SPEECH = ROOT / "tests" / "media" / "sense-and-sensibility.flac"
 CACHE = ROOT / "tests" / "media" / "smollm2-kv.safetensors"
 OUT = ROOT / "demo"
 CODEC = Path(sys.executable).with_name("codec")
@@ -62,6 +70,47 @@ def photograph() -> None:
     print(f"\nAt the same PSNR the JPEG is {len(jpeg) / ours - 1:+.0%} larger. Look at demo/kodim23.png.\n")
 
 
+def pesq_of(original: Audio, decoded: Audio) -> str:
+    """PESQ-WB, where the package for it is installed."""
+    try:
+        return f"PESQ-WB {audio_metrics.pesq(original, decoded):.2f}"
+    except MissingPeer:
+        return "PESQ-WB not measured (pip install pesq)"
+
+
+def recording() -> None:
+    """Encode, inspect, decode, compare, take a part; and Opus, as small as it gets."""
+    small, part = OUT / "speech.sgl", OUT / "part.sgl"
+    run("encode", SPEECH, "-o", small, "-f", "-b", "3kbps")
+    run("info", small)
+    run("decode", small, "-o", OUT / "speech.wav", "-f")
+    run("compare", SPEECH, OUT / "speech.wav")
+    run("cut", small, "--from", "1s", "--to", "2.5s", "-o", part, "-f")
+    run("decode", part, "-o", OUT / "part.flac", "-f")
+
+    samples, rate = soundfile.read(SPEECH, dtype="float32")
+    decoded, _ = soundfile.read(OUT / "speech.wav", dtype="float32")
+    original = Audio(samples[None], rate)
+    size = small.stat().st_size
+    rows = [("siglum", size, pesq_of(original, Audio(decoded[None], rate)), "demo/speech.wav")]
+    try:
+        coder = opus("opus", 1)
+        for dial in (6, 12):
+            data = coder.encode(original, dial)
+            there = fit(resample(coder.decode(data), rate), len(samples))
+            (OUT / f"speech-{dial}.opus").write_bytes(data)
+            rows.append(("Opus", len(data), pesq_of(original, there), f"demo/speech-{dial}.opus"))
+    except MissingPeer as error:
+        print(error)
+    print()
+    for name, count, quality, file in rows:
+        print(
+            f"{name:<7} {count:6,} bytes  {8 * count / original.seconds / 1000:5.2f} kbps  {quality}  {file}"
+        )
+    flac = SPEECH.stat().st_size
+    print(f"FLAC    {flac:6,} bytes  {8 * flac / original.seconds / 1000:5.0f} kbps  exact\n")
+
+
 def cache() -> None:
     """The cache of SmolLM2-135M after 128 tokens of text: at a quality, a part of it, bit for bit."""
     small, exact = OUT / "cache.sgl", OUT / "cache-lossless.sgl"
@@ -85,9 +134,10 @@ def cache() -> None:
 
 
 def main() -> None:
-    """Both."""
+    """All three."""
     OUT.mkdir(exist_ok=True)
     photograph()
+    recording()
     cache()
 
 

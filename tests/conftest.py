@@ -54,6 +54,34 @@ def photo(photo_path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def audio_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small audio model of random weights, called tiny."""
+    torch = pytest.importorskip("torch")
+    from siglum.codecs import models
+    from siglum.codecs.audio import weights
+    from siglum.codecs.audio.export import tensors_of
+    from siglum.codecs.audio.presets import Preset
+    from siglum.codecs.audio.transform import AudioModel
+
+    torch.manual_seed(0)
+    preset = Preset(16000, 160, 16, 2, 3, 32, 24, 2, 1, 24, 3, 2)
+    tensors = tensors_of(AudioModel(preset))
+    tensors[weights.ENERGY] = np.ones(1, np.float32)
+    tensors[weights.CONFIG] = weights.config_of(preset)
+    folder = tmp_path_factory.mktemp("models")
+    card = {"name": "tiny", "codec": "audio", "licence": "Apache-2.0"}
+    models.write(tensors, folder / "audio-tiny.safetensors", card)
+    return folder
+
+
+@pytest.fixture
+def tiny(audio_models: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the small audio model, installed while the test runs."""
+    monkeypatch.setenv("SIGLUM_MODELS", str(audio_models))
+    return "tiny"
+
+
+@pytest.fixture(scope="session")
 def rows_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
     """The function that runs a program that compiles GPU kernels, and returns the JSON that it prints line by line."""
 

@@ -2,16 +2,19 @@
 
 `damage` hits whole files (bits flipped, cut, spliced, blocks doubled): only a typed error will do. `forge` hits headers
 and payloads and writes the files' checksums anew, but not those of the symbols, which it does not know. `rewrite` codes
-random symbols with every checksum right: some picture may come out. Nothing may crash, hang or take much memory.
+random symbols with every checksum right: some picture or recording may come out. Nothing may crash, hang or take much
+memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import io
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +22,15 @@ import numpy as np
 import siglum
 from siglum import errors
 from siglum.codecs import container
+from siglum.codecs.audio import frame, gain
+from siglum.codecs.audio.codec import AudioCodec
+from siglum.codecs.audio.edit import Coded, join
+from siglum.codecs.audio.encoder import symbols
+from siglum.codecs.audio.weights import load_by_id as load_audio
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.image import lossy
 from siglum.codecs.image.weights import load_by_id
+from siglum.kernels.checksum import crc32c
 
 GOLDEN = Path(__file__).parent / "golden"
 SKIPPED = {"tiled"}  # large: a second each
@@ -59,14 +68,12 @@ def forge(data: bytes, random: np.random.Generator) -> bytes:
         shape = list(header.shape)
         shape[int(random.integers(2))] = int(2 ** random.uniform(0, 28))
         quality = None if header.quality is None else int(random.integers(256))
+        extra = dict(header.extra)
+        if header.codec == frame.CODEC_ID and random.integers(2):
+            shape = list(header.shape)
+            extra[int(random.choice([*frame.KEYS, frame.KEY_DEPTH, 21]))] = int(2 ** random.uniform(0, 62))
         header = Header(
-            header.codec,
-            header.codec_version,
-            header.model,
-            tuple(shape),
-            header.dtype,
-            quality,
-            header.extra,
+            header.codec, header.codec_version, header.model, tuple(shape), header.dtype, quality, extra
         )
     victim = int(random.integers(len(chunks)))
     old = chunks[victim]
@@ -77,6 +84,8 @@ def forge(data: bytes, random: np.random.Generator) -> bytes:
 def rewrite(data: bytes, random: np.random.Generator) -> bytes:
     """Random symbols of any size in place of a lossy picture's, with every checksum right."""
     header = container.Reader(data).header
+    if header.codec == frame.CODEC_ID:
+        return respeak(data, random)
     if len(header.model) != 8 or header.quality is None:
         return forge(data, random)
     weights = load_by_id(header.model)
@@ -95,6 +104,44 @@ def rewrite(data: bytes, random: np.random.Generator) -> bytes:
     return container.write(Header(1, 0, header.model, size, "uint8", level), [chunk])
 
 
+def respeak(data: bytes, random: np.random.Generator) -> bytes:
+    """Random codes and heads of chunks in place of a recording's, with every checksum right."""
+    header, chunks = container.read(data, frame.LIMITS)
+    form, weights = frame.form_of(header), load_audio(header.model)
+    p, made = weights.preset, []
+    for number, chunk in enumerate(chunks):
+        head, _ = frame.unpack(chunk.payload, form.channels, form.frames)
+        frames, parts, crc = head.frames or form.frames, [], 0
+        for _ in range(form.channels):
+            counts = random.integers(0, p.stages + 1, frames).astype(np.uint8)
+            codes = random.integers(0, p.codewords, (frames, p.codes)).astype(np.int32)
+            codes[np.arange(p.codes)[None] // p.groups >= counts[:, None]] = 0
+            crc = crc32c(symbols(codes, counts, p.groups), crc)
+            parts.append(weights.prior.encode(codes, counts))
+        head = replace(head, gain=int(random.integers(gain.LEAST, gain.MOST + 1)))
+        if random.integers(8) == 0:
+            head = replace(head, reset=bool(random.integers(2)), skip=None)
+        if head.length is not None and random.integers(4) == 0:
+            head = replace(head, length=int(2 ** random.uniform(0, 39)))
+        made.append(Chunk(ChunkType.DATA, number, frame.pack(head, parts), crc))
+    return container.write(header, made, frame.LIMITS)
+
+
+def spoken() -> dict[str, bytes]:
+    """Recordings: mono, stereo at another rate, and of two segments that were cut out."""
+    noise = (0.1 * np.random.default_rng(0).standard_normal((40000, 2))).astype(np.float32)
+    mono = AudioCodec(frames=20, threads=1).encode_audio(noise[:, 0], 16000)
+    stereo = AudioCodec(frames=50, threads=1, bitrate=4000).encode_audio(noise, 24000)
+    parts = []
+    for start, stop in ((3000, 12000), (20000, 33000)):
+        file = io.BytesIO()
+        Coded(io.BytesIO(mono)).cut(start, stop, file)
+        parts.append(("", Coded(io.BytesIO(file.getvalue()))))
+    joined = io.BytesIO()
+    join(parts, joined)
+    return {"mono": mono, "stereo": stereo, "joined": joined.getvalue()}
+
+
 def main() -> int:
     """Run and print the counts; exit code 1 if anything but a typed error or a picture came out, or too late."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,6 +150,7 @@ def main() -> int:
     options = parser.parse_args()
     random = np.random.default_rng(options.seed)
     good = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("*.sgl")) if path.stem not in SKIPPED}
+    good |= spoken()
     pictures = {name: siglum.decode(data, threads=1) for name, data in good.items()}
     names = list(good)
     counts: collections.Counter[str] = collections.Counter()
@@ -119,7 +167,7 @@ def main() -> int:
             counts[f"{edit.__name__}: {type(error).__name__}"] += 1
         else:
             same = out.shape == pictures[name].shape and np.array_equal(out, pictures[name])
-            counts[f"{edit.__name__}: {'the same picture' if same else 'a picture'}"] += 1
+            counts[f"{edit.__name__}: {'the same' if same else 'another'}"] += 1
             silent += edit is damage and bad != good[name]
         slowest = max(slowest, time.monotonic() - start)
     for outcome, count in sorted(counts.items()):

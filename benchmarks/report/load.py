@@ -35,6 +35,8 @@ class Row:
         By name; infinite for an exact copy, NaN where there is none.
     health
         Bits that the entropy coder should need and did need, where the codec tells.
+    payload
+        Of the rate, what is coded signal, in the same unit; NaN where unknown.
     """
 
     item: str
@@ -53,6 +55,7 @@ class Row:
     metrics: Mapping[str, float]
     sha256: str
     health: Mapping[str, float]
+    payload: float
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _row(data: dict[str, Any]) -> Row | None:
     if not isinstance(item, str) or not isinstance(codec, str) or not (math.isfinite(rate) and rate > 0):
         return None
     dial, threads = number(data.get("dial")), number(data.get("threads"))
-    size = number(data.get("bytes"))
+    size, payload = number(data.get("bytes")), number(data.get("payload_bytes"))
     return Row(
         item=item,
         codec=codec,
@@ -150,6 +153,7 @@ def _row(data: dict[str, Any]) -> Row | None:
         metrics={name: number(value) for name, value in _mapping(data.get("metrics")).items()},
         sha256=_text(data.get("sha256")),
         health={name: number(value) for name, value in _mapping(data.get("health")).items()},
+        payload=rate * payload / size if size > 0 else math.nan,
     )
 
 

@@ -1,4 +1,4 @@
-"""Decoded media for the viewer and the players: found beside the rows, then embedded or referred to."""
+"""Decoded media: found beside the rows; pictures for the viewer, embedded or referred to."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ import base64
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from siglum.benchmarks.report.board import Board
 from siglum.benchmarks.report.load import Row
-from siglum.benchmarks.report.sound import Sound, read_sound
 
 EMBED_BYTES = 6 * 2**20  # with less than this the page carries everything itself
-SPECTROGRAMS = 150
 BROWSER_PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
-BROWSER_SOUNDS = {
-    ".wav": "wav",
-    ".flac": "flac",
-    ".mp3": "mpeg",
-    ".ogg": "ogg",
-    ".opus": "ogg",
-    ".m4a": "mp4",
-}
+Versions = dict[str, list[tuple[Row, Path]]]
 
 
 class Keep:
@@ -94,6 +85,21 @@ class Keep:
         ]
 
 
+def gather(board: Board, keep: Keep, items: Sequence[str], suffix: str) -> dict[str, Versions]:
+    """Return by item what was decoded, by codec in order of rate; items in the order given."""
+    found: dict[str, Versions] = {}
+    for row in sorted(board.rows, key=lambda row: row.rate):
+        path = keep.decoded(row, suffix)
+        if path is not None:
+            found.setdefault(row.item, {}).setdefault(row.codec, []).append((row, path))
+    return {item: found[item] for item in items if item in found}
+
+
+def few(items: Sequence[str]) -> list[str]:
+    """Return the first, the middle and the last of items."""
+    return list(dict.fromkeys([items[0], items[len(items) // 2], items[-1]]))
+
+
 def pictures(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -> dict[str, Any]:
     """Return what the image viewer shows: items, worst first, each with its versions in order of rate.
 
@@ -102,62 +108,23 @@ def pictures(board: Board, keep: Keep, items: Sequence[str], embed: bool | None)
     embed
         Whether pictures become part of the page, then of a few items only; by size if None.
     """
-    return _collect(board, keep, items, embed, ".png", BROWSER_PICTURES, "image", lambda path: {})
-
-
-def sounds(board: Board, keep: Keep, items: Sequence[str], embed: bool | None) -> dict[str, Any]:
-    """Return what the audio players play, with a spectrogram and a loudness of each."""
-    left = [SPECTROGRAMS]
-
-    def describe(path: Path) -> dict[str, Any]:
-        sound = read_sound(path)
-        if sound is None:
-            return {}
-        left[0] -= 1
-        return _sound(sound, left[0] >= 0)
-
-    return _collect(board, keep, items, embed, ".wav", BROWSER_SOUNDS, "audio", describe)
-
-
-def _sound(sound: Sound, draw: bool) -> dict[str, Any]:
-    described: dict[str, Any] = {"rms": sound.rms}
-    if draw:
-        described["spectrogram"] = "data:image/png;base64," + base64.b64encode(sound.spectrogram()).decode()
-    return described
-
-
-def _collect(
-    board: Board,
-    keep: Keep,
-    items: Sequence[str],
-    embed: bool | None,
-    suffix: str,
-    types: dict[str, str],
-    medium: str,
-    describe: Callable[[Path], dict[str, Any]],
-) -> dict[str, Any]:
-    found: dict[str, dict[str, list[tuple[Row, Path]]]] = {}
-    for row in sorted(board.rows, key=lambda row: row.rate):
-        path = keep.decoded(row, suffix)
-        if path is not None:
-            found.setdefault(row.item, {}).setdefault(row.codec, []).append((row, path))
-    order = [item for item in items if item in found]
+    found = gather(board, keep, items, ".png")
+    order = list(found)
     originals = {item: keep.original(item) for item in order}
     files = [path for codecs in found.values() for several in codecs.values() for _, path in several]
     size = sum(path.stat().st_size for path in [*files, *filter(None, originals.values())])
     if embed is None:
         embed = size <= EMBED_BYTES
     elif embed and size > EMBED_BYTES:
-        order = list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
-        for item in order:
-            found[item] = _matched(found[item])
+        order = few(order)
+        found = {item: _matched(found[item]) for item in order}
 
     def source(path: Path) -> str | None:
-        kind = types.get(path.suffix.lower())
+        kind = BROWSER_PICTURES.get(path.suffix.lower())
         if kind is None:
-            return _converted(path) if medium == "image" else None
+            return _converted(path)
         if embed:
-            return f"data:{medium}/{kind};base64," + base64.b64encode(path.read_bytes()).decode()
+            return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode()
         return keep.link(path)
 
     listed = []
@@ -165,11 +132,10 @@ def _collect(
         original = originals[item]
         entry: dict[str, Any] = {"item": item, "original": None, "codecs": {}}
         if original is not None and (address := source(original)):
-            entry["original"] = {"src": address, **describe(original)}
+            entry["original"] = {"src": address}
         for codec in board.codecs:
             versions = [
-                {"dial": row.dial, "rate": row.rate, "quality": _quality(board, row), "src": source(path)}
-                | describe(path)
+                {"dial": row.dial, "rate": row.rate, "quality": quality(board, row), "src": source(path)}
                 for row, path in found[item].get(codec, [])
             ]
             if versions:
@@ -178,7 +144,7 @@ def _collect(
     return {"unit": board.unit, "items": listed, "embedded": embed}
 
 
-def _matched(codecs: dict[str, list[tuple[Row, Path]]]) -> dict[str, list[tuple[Row, Path]]]:
+def _matched(codecs: Versions) -> Versions:
     """Return one version a codec, all of about the rate that is in the middle of the first one's."""
     first = next(iter(codecs.values()))
     target = math.log(first[len(first) // 2][0].rate)
@@ -188,7 +154,8 @@ def _matched(codecs: dict[str, list[tuple[Row, Path]]]) -> dict[str, list[tuple[
     }
 
 
-def _quality(board: Board, row: Row) -> str:
+def quality(board: Board, row: Row) -> str:
+    """Return the first metrics of a row as a line of text."""
     texts = []
     for metric in board.metrics[:3]:
         value = row.metrics.get(metric.key, math.nan)

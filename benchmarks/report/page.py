@@ -17,9 +17,11 @@ from markupsafe import Markup, escape
 
 from siglum.benchmarks.report import published as publications
 from siglum.benchmarks.report.board import Board, boards_of
+from siglum.benchmarks.report.codebooks import codebooks
 from siglum.benchmarks.report.compare import CONFIDENCE, LEAST_OVERLAP, RESAMPLES
 from siglum.benchmarks.report.load import Row, Rows, load
-from siglum.benchmarks.report.media import Keep, pictures, sounds
+from siglum.benchmarks.report.media import Keep, pictures
+from siglum.benchmarks.report.players import sounds
 from siglum.benchmarks.report.plots import MARKERS
 from siglum.benchmarks.report.sections import health, rate_plots, speed_plots
 from siglum.benchmarks.report.verdict import sentences, signed, subject_of
@@ -41,6 +43,7 @@ class Section:
     published_note: str
     published: list[publications.Curve]
     health: list[Any]
+    codebooks: list[Any]
     worst: dict[tuple[str, str], list[str]]
     viewer: dict[str, Any]
     players: dict[str, Any]
@@ -147,7 +150,7 @@ def page(
 
 def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool | None) -> Section:
     anchor = board.anchor(wanted)
-    curves, note = publications.kodak(board.items) if published and board.medium == "image" else ([], "")
+    curves, note = _published(board) if published else ([], "")
     subject = subject_of(board)
     facing = {
         name: next((one for one in [subject, *board.codecs] if one is not None and one != name), "")
@@ -174,10 +177,23 @@ def _section(board: Board, keep: Keep, wanted: str, published: bool, embed: bool
             ::-1
         ],
         health=health(board),
+        codebooks=codebooks(board, keep) if board.medium == "audio" else [],
         worst=worst,
         viewer=viewer,
         players=players,
     )
+
+
+def _published(board: Board) -> tuple[list[publications.Curve], str]:
+    """Return the published curves that fit a board, and what is to be said of them."""
+    if board.medium == "image":
+        return publications.kodak(board.items)
+    if board.medium != "audio":
+        return [], ""
+    keys = {metric.key for metric in board.metrics}
+    curves, note = publications.audio()
+    fitting = [curve for curve in curves if curve.metric in keys]
+    return fitting, note if fitting else ""
 
 
 def _run(run: dict[str, Any]) -> list[tuple[str, str]]:

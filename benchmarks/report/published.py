@@ -11,6 +11,7 @@ from typing import Any
 from siglum.benchmarks.report.load import number
 
 KODAK = Path(__file__).parent.parent / "published" / "kodak_rd.json"
+AUDIO = KODAK.with_name("audio.json")
 PICTURES = 24
 # Of what is published these are shown at first; the reader may choose others.
 SHOWN = ("vtm", "bpg444", "mbt2018-mean", "elic2022", "mlicplusplus")
@@ -18,13 +19,14 @@ SHOWN = ("vtm", "bpg444", "mbt2018-mean", "elic2022", "mlicplusplus")
 
 @dataclass(frozen=True)
 class Curve:
-    """A published curve: metric as in the rows, points (bits per pixel, dB), where it comes from."""
+    """A published curve: metric as in the rows, points (rate, value), its source, what it was measured on."""
 
     codec: str
     metric: str
     points: tuple[tuple[float, float], ...]
     source: str
     shown: bool = False
+    data: str = ""
 
 
 def kodak(items: list[str], path: Path | None = None) -> tuple[list[Curve], str]:
@@ -48,6 +50,16 @@ def kodak(items: list[str], path: Path | None = None) -> tuple[list[Curve], str]
     return _curves(listed), ""
 
 
+def audio(path: Path | None = None) -> tuple[list[Curve], str]:
+    """Return the published points of audio codecs and a caution: none was measured on the recordings of a run."""
+    try:
+        data = json.loads((path or AUDIO).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [], "Published points are not drawn: their file is not there."
+    curves = [replace(curve, shown=True) for curve in _curves(next(iter(_lists(data)), []))]
+    return curves, f"Published points are not of this run. {data['caution']}" if curves else ""
+
+
 def _lists(data: Any) -> list[list[Any]]:
     return [value for value in data.values() if isinstance(value, list)] if isinstance(data, dict) else []
 
@@ -61,7 +73,8 @@ def _curves(listed: list[Any]) -> list[Curve]:
         pairs = tuple(sorted((point[0], point[1]) for point in points if len(point) == 2))
         if pairs:
             metric = str(entry.get("metric", "psnr")).replace("-", "_")
-            found.append(Curve(str(entry.get("codec", "?")), metric, pairs, str(entry.get("source", ""))))
+            name, source, data = (str(entry.get(key, "")) for key in ("codec", "source", "data"))
+            found.append(Curve(name or "?", metric, pairs, source, data=data))
     for name in SHOWN:
         # Of several curves of one codec, that which reaches the most: others were trained for another metric.
         for metric in {curve.metric for curve in found}:

@@ -69,7 +69,12 @@ def _rate_plot(board: Board, metric: Metric, published: Sequence[Curve]) -> Figu
             notes.append(f"{samples.left_out} points of {codec} left out (exact copies, failed or partial)")
     for curve in published:
         if curve.metric == metric.key:
-            points = [(x, y, f"{curve.codec}: {x:.4g} bpp, {y:.2f} dB, published") for x, y in curve.points]
+            unit = f" {metric.unit}" if metric.unit else ""
+            on = f" on {curve.data}" if curve.data else ""
+            points = [
+                (x, y, f"{curve.codec}: {x:.4g} {board.unit}, {y:.2f}{unit}, published{on}")
+                for x, y in curve.points
+            ]
             drawn.insert(0, Series(curve.codec, points, 0, "published", curve.shown))
     y_label = f"{metric.label}{', ' + metric.unit if metric.unit else ''} ({metric.better} is better)"
     drawings = [

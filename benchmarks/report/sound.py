@@ -26,22 +26,53 @@ _STOPS = (
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples (n,) from -1 to 1, mono, at a rate in Hz."""
+    """Samples (channels, n) from -1 to 1, or (n,), at a rate in Hz."""
 
     samples: NDArray[np.float32]
     rate: int
 
     @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return 1 if self.samples.ndim == 1 else len(self.samples)
+
+    @property
+    def mono(self) -> NDArray[np.float32]:
+        """The mean of the channels, (n,)."""
+        return self.samples if self.samples.ndim == 1 else self.samples.mean(axis=0)
+
+    @property
     def rms(self) -> float:
         """Root of the mean square, for players to be set equally loud."""
-        return (
-            float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float64)))) if len(self.samples) else 0.0
-        )
+        mono = self.mono
+        return float(np.sqrt(np.mean(np.square(mono, dtype=np.float64)))) if len(mono) else 0.0
+
+    def part(self, start: float, seconds: float) -> Sound:
+        """Return so many seconds from a time on."""
+        first = round(start * self.rate)
+        return Sound(self.samples[..., first : first + round(min(seconds, 1e6) * self.rate)], self.rate)
+
+    def packed(self) -> tuple[str, bytes]:
+        """Return a type and a file of 16 bits a sample: FLAC where libsndfile is there, else WAV."""
+        samples = np.rint(np.clip(np.atleast_2d(self.samples).T, -1, 1) * 32767).astype("<i2")
+        file = io.BytesIO()
+        try:
+            soundfile = import_module("soundfile")
+        except (ImportError, OSError):
+            with wave.open(file, "wb") as out:
+                out.setnchannels(self.channels)
+                out.setsampwidth(2)
+                out.setframerate(self.rate)
+                out.writeframes(samples.tobytes())
+            return "wav", file.getvalue()
+        soundfile.write(file, samples, self.rate, format="FLAC", subtype="PCM_16")
+        return "flac", file.getvalue()
 
     def spectrogram(self) -> bytes:
         """Return a PNG: time to the right, frequency up to half the rate, 80 dB from dark to light."""
         window = 1024 if self.rate > 20000 else 512
-        samples = np.pad(self.samples, (0, max(0, window - len(self.samples))))
+        samples = self.mono
+        samples = np.pad(samples, (0, max(0, window - len(samples))))
         starts = np.linspace(0, len(samples) - window, min(WIDTH, len(samples) // 64 + 1)).astype(int)
         frames = samples[starts[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)
         power = np.abs(np.fft.rfft(frames, axis=1))[:, : window // 2] / (window / 4)
@@ -56,6 +87,15 @@ class Sound:
         return file.getvalue()
 
 
+def loudest(sound: Sound, seconds: float) -> float:
+    """Return the time at which the loudest so many seconds begin."""
+    length = round(min(seconds, 1e6) * sound.rate)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound.mono, dtype=np.float64))])
+    if len(energy) <= length + 1:
+        return 0.0
+    return float(np.argmax(energy[length:] - energy[:-length])) / sound.rate
+
+
 def read_sound(path: Path) -> Sound | None:
     """Return a file's sound: WAV of whole numbers, and what PyAV reads if it is there; else None."""
     return _read_wave(path) or _read_other(path)
@@ -66,7 +106,7 @@ def _read_other(path: Path) -> Sound | None:
         audio = import_module("siglum.benchmarks.audio").read_audio(path)
     except (ImportError, SiglumError, OSError, ValueError):  # PyAV's errors are OSErrors or ValueErrors
         return None
-    return Sound(np.asarray(audio.samples, np.float32).mean(axis=0), int(audio.rate))
+    return Sound(np.asarray(audio.samples, np.float32), int(audio.rate))
 
 
 def _read_wave(path: Path) -> Sound | None:
@@ -85,7 +125,7 @@ def _read_wave(path: Path) -> Sound | None:
         padded = np.zeros((len(whole), 4), np.uint8)
         padded[:, 4 - width :] = whole
         samples = padded.view("<i4")[:, 0].astype(np.float32) / 2**31
-    return Sound(samples.reshape(-1, channels).mean(axis=1), rate)
+    return Sound(np.ascontiguousarray(samples.reshape(-1, channels).T), rate)
 
 
 def _palette() -> list[int]:

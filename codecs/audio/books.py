@@ -21,7 +21,7 @@ class Books:
     Parameters
     ----------
     tensors
-        ``0``, ``1`` … (K, D / G) each, stage by stage: those of all groups, then the next stage's.
+        ``0``, ``1`` … (K, D / G) each, in the order of the codes.
     preset
         Sizes.
 
@@ -38,6 +38,9 @@ class Books:
         if any(words.shape != shape for words in self._words):
             raise ValueError(f"codebooks are not of the shape {shape}")
         self._packed = [nearest.Packed(words) for words in self._words]
+        self._of = [
+            [i for i, own in enumerate(preset.layout) if own == group] for group in range(preset.groups)
+        ]
 
     def encode(self, latents: Floats, threads: int = 1) -> tuple[Codes, Floats]:
         """Codes (T, R * G) of latents (T, D) at all stages, and what each number of stages leaves.
@@ -54,15 +57,16 @@ class Books:
         errors = np.zeros((len(latents), p.stages + 1), np.float32)
         if not len(latents):
             return codes, errors
-        for group in range(p.groups):
+        for group, books in enumerate(self._of):
             part = np.ascontiguousarray(latents[:, group * width : (group + 1) * width])
-            books = self._packed[group :: p.groups]
-            found = nearest.residual(part, books, threads=threads)
-            codes[:, group :: p.groups] = found
-            errors[:, 0] += np.square(part).sum(1)
-            for stage in range(p.stages):
-                part = part - self._words[stage * p.groups + group][found[:, stage]]
-                errors[:, stage + 1] += np.square(part).sum(1)
+            codes[:, books] = nearest.residual(part, [self._packed[book] for book in books], threads=threads)
+            left = np.square(part).sum(1)
+            for stage in range(p.stages + 1):
+                for book in books if stage else ():
+                    if book // p.groups == stage - 1:
+                        part = part - self._words[book][codes[:, book]]
+                        left = np.square(part).sum(1)
+                errors[:, stage] += left
         return codes, errors
 
     def refine(
@@ -80,19 +84,24 @@ class Books:
         p = self.preset
         width = p.latent // p.groups
         better = codes.copy()
-        for count in range(2, p.stages + 1):
+        for count in range(1, p.stages + 1):
             some = np.flatnonzero(counts == count)
-            for group in range(p.groups) if len(some) else ():
-                books = slice(group, count * p.groups, p.groups)
+            for group, own in enumerate(self._of) if len(some) else ():
+                books = [book for book in own if book < count * p.groups]
+                if len(books) < 2:
+                    continue
                 part = np.ascontiguousarray(latents[some, group * width : (group + 1) * width])
-                found = nearest.beam(part, self._packed[books], beam, threads=threads)
-                nearer = self._left(part, found, books) < self._left(part, codes[some, books], books)
-                better[some[nearer], books] = found[nearer]
+                found = nearest.beam(part, [self._packed[book] for book in books], beam, threads=threads)
+                where = some[:, None], np.array(books)
+                before = codes[where]
+                nearer = self._left(part, found, books) < self._left(part, before, books)
+                before[nearer] = found[nearer]
+                better[where] = before
         return better
 
-    def _left(self, part: Floats, codes: Codes, books: slice) -> Floats:
-        for words, each in zip(self._words[books], codes.T, strict=True):
-            part = part - words[each]
+    def _left(self, part: Floats, codes: Codes, books: list[int]) -> Floats:
+        for book, each in zip(books, codes.T, strict=True):
+            part = part - self._words[book][each]
         return np.asarray(np.square(part).sum(1))
 
     def decode(self, codes: Codes, counts: NDArray[np.integer[Any]]) -> Floats:
@@ -100,9 +109,7 @@ class Books:
         p = self.preset
         width = p.latent // p.groups
         latents = np.zeros((len(codes), p.latent), np.float32)
-        for stage in range(p.stages):
-            used = np.flatnonzero(counts > stage)
-            for group in range(p.groups):
-                book = stage * p.groups + group
-                latents[used, group * width : (group + 1) * width] += self._words[book][codes[used, book]]
+        for book, group in enumerate(p.layout):
+            used = np.flatnonzero(counts > book // p.groups)
+            latents[used, group * width : (group + 1) * width] += self._words[book][codes[used, book]]
         return latents

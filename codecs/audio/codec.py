@@ -23,7 +23,7 @@ DEFAULT_MODEL = "speech"
 DEFAULT_QUALITY = 50.0
 BEAMS = (1, 1, 1, 1, 1, 4, 8, 16, 32)  # partial solutions at effort 1 to 9
 _PIECE = 2**17  # samples that are pushed at once
-_READ = 2**16
+_READ = 2**12  # bytes of a file at a time: some seconds
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class AudioConfig:
         Frames of a chunk, from 16; None: about 1.5 kB, 2 to 8 seconds.
     threads
         None: as many as there are CPUs.
+    rate
+        Samples a second of arrays, which do not say it themselves.
     """
 
     quality: float | None = None
@@ -52,6 +54,7 @@ class AudioConfig:
     effort: int = 5
     frames: int | None = None
     threads: int | None = None
+    rate: int = 16000
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -92,6 +95,7 @@ class AudioCodec:
         effort: int = 5,
         frames: int | None = None,
         threads: int | None = None,
+        rate: int = 16000,
     ) -> None:
         if quality is not None and bitrate is not None:
             raise UsageError("quality and bit rate are two ways to say the same: give one")
@@ -101,7 +105,7 @@ class AudioCodec:
             raise UsageError(f"the bit rate is 100 to 1,000,000 bits a second, not {bitrate}")
         if not 1 <= effort <= len(BEAMS):
             raise UsageError(f"effort is 1 to {len(BEAMS)}, not {effort}")
-        self.config = AudioConfig(quality, bitrate, model, effort, frames, threads)
+        self.config = AudioConfig(quality, bitrate, model, effort, frames, threads, rate)
         self.threads = dispatch.threads(threads)
 
     def __repr__(self) -> str:
@@ -149,9 +153,11 @@ class AudioCodec:
         parts = [encoder.push(values[at : at + _PIECE]) for at in range(0, len(values), _PIECE)]
         return b"".join([*parts, encoder.finish()])
 
-    def encode(self, recording: Recording) -> bytes:
-        """One whole `.sgl` file of a recording."""
-        return self.encode_audio(recording.samples, recording.rate)
+    def encode(self, recording: Recording | ArrayLike) -> bytes:
+        """One whole `.sgl` file of a recording, or of samples at the codec's rate."""
+        if isinstance(recording, Recording):
+            return self.encode_audio(recording.samples, recording.rate)
+        return self.encode_audio(recording, self.config.rate)
 
     def write(
         self,
@@ -181,8 +187,8 @@ class AudioCodec:
         parts = [decoder.push(data[at : at + _READ]) for at in range(0, len(data), _READ)]
         rest = decoder.finish()
         assert decoder.form is not None
-        whole = [part for part in (*parts, rest) if part.shape[1] == decoder.form.channels]
-        return Recording(np.concatenate([rest, *whole]), decoder.form.rate)
+        whole = [part for part in parts if part.shape[1] == decoder.form.channels]
+        return Recording(np.concatenate([*whole, rest]), decoder.form.rate)
 
     def decode(self, data: bytes, limits: Limits | None = None) -> Recording:
         """The recording of a file."""
@@ -228,7 +234,7 @@ class AudioCodec:
         for chunk in chunks:
             if chunk.type == ChunkType.DATA:
                 head, _ = unpack(chunk.payload, form.channels, form.frames)
-                total += (head.length or 0) - (0 if chunk.sequence else form.skip)
+                total += (0 if head.frames is None else head.length or 0) - (head.skip or 0)
         return total * form.channels
 
 

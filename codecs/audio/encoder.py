@@ -12,6 +12,7 @@ from siglum.codecs import container
 from siglum.codecs.audio import allocate, frame, gain
 from siglum.codecs.audio.frame import Form, Head
 from siglum.codecs.audio.gain import RAMP
+from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.recording import as_samples, check_form
 from siglum.codecs.audio.resample import Resampler, resampled_length
 from siglum.codecs.audio.weights import AudioWeights
@@ -25,6 +26,7 @@ _FRAMING = 20  # bytes of a chunk besides its codes, at most, with its entry in 
 _CLOSING = 24  # bytes of the index, entries apart
 _CARRIED = 2  # chunks whose unspent bits a later one may use
 _TRIES = 4
+_FILTER = 800  # samples, at the lower of two rates, that soxr holds back at most
 QUALITY_STEP = 12.0  # points of quality that halve the weight of a bit
 MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of a latent's mean energy
 
@@ -83,7 +85,7 @@ class StreamEncoder:
             frames = min(max(round(wanted / 50) * 50, 100), 400)
         if not RAMP <= frames <= frame.MOST_FRAMES:
             raise UsageError(f"chunks have {RAMP} to {frame.MOST_FRAMES} frames, not {frames}")
-        self.form = Form(rate, channels, frames, length, 0, depth)
+        self.form = Form(rate, channels, frames, length, depth)
         self._weights, self._bitrate, self._beam, self._threads = weights, bitrate, beam, threads
         self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.energy
         self._sink = io.BytesIO()
@@ -92,7 +94,7 @@ class StreamEncoder:
         self._writer = container.Writer(self._sink, header, frame.LIMITS, hold=length is not None)
         # Bits that chunks so far left of their share; the frames around the recording have none.
         self._saved = -8.0 * (self._writer.size + _CLOSING) - (bitrate or 0.0) * 3 * p.frame / p.rate
-        self._block = max(rate * frames * p.frame // p.rate, 1)  # what the resampler gets at once
+        self._block = max(rate * _HOLD * p.frame // p.rate, 1)  # what the resampler gets at once
         self._given = np.empty((0, channels), np.float32)
         self._count = 0
         self._resampler = Resampler(rate, p.rate, channels)
@@ -105,13 +107,14 @@ class StreamEncoder:
         self._latents = [np.empty((0, p.latent), np.float32) for _ in range(channels)]
         self._chunks = 0
         self._closed = False
-        self._add(np.zeros((p.frame, channels), np.float32))  # so that all windows of the first sample are there
+        self._add(
+            np.zeros((p.frame, channels), np.float32)
+        )  # so that all windows of the first sample are there
 
     @property
     def latency(self) -> float:
         """Seconds from a sample to the chunk that holds it, at most; decoding adds `StreamDecoder.latency`."""
-        p = self._weights.preset
-        return (self.form.frames + p.encoder_ahead + 1) * p.frame / p.rate
+        return latency(self._weights.preset, self.form.frames, self.form.rate)
 
     def push(self, samples: ArrayLike) -> bytes:
         """Add samples (N, C) or (N,) and return what the file has more now, often nothing.
@@ -153,7 +156,9 @@ class StreamEncoder:
         rest = rest[: p.frame + resampled_length(self._count, self.form.rate, p.rate) - self._arrived]
         self._add(rest)
         # A frame after the last sample, so that all windows that hold it are there.
-        self._add(np.zeros((p.frame - self._arrived % p.frame + p.frame, self.form.channels), np.float32), last=True)
+        self._add(
+            np.zeros((p.frame - self._arrived % p.frame + p.frame, self.form.channels), np.float32), last=True
+        )
         while len(self._latents[0]) > self.form.frames:
             self._code(self.form.frames, None)
         self._code(len(self._latents[0]), self._count)
@@ -241,6 +246,12 @@ class StreamEncoder:
         p = self._weights.preset
         each = self._weights.prior.bits(codes).reshape(len(codes), p.stages, p.groups).sum(2)
         return np.concatenate([np.zeros((len(codes), 1), np.float32), np.cumsum(each, axis=1)], axis=1)
+
+
+def latency(p: Preset, frames: int, rate: int) -> float:
+    """Seconds that a sample waits for the rest of its chunk, for the gain of the next, and for resampling."""
+    waiting = (frames + 2 * _HOLD + 1) * p.frame / p.rate
+    return waiting + (0 if rate == p.rate else _FILTER / min(rate, p.rate))
 
 
 def symbols(codes: NDArray[np.int32], counts: NDArray[np.uint8], groups: int) -> bytes:

@@ -39,6 +39,8 @@ class Engine:
         self.cosines = _cosines(preset.frame)
         low = self._array("encoder.low") @ self.cosines.T
         self.low_in = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
+        skip = self._array("encoder.skip")
+        self.skip_in = self._network(Pointwise(skip, np.zeros(len(skip), np.float32), may_round=True))
         low, refine = self._array("decoder.low"), self._pointwise("decoder.low_refine", False)
         self.low_out = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
         self.low_refine = self._network(refine)
@@ -139,7 +141,7 @@ class Encoder:
         self._engine, self._threads = engine, threads
         self._blocks = [_Running(block, threads) for block in engine.encoder_blocks]
         self._samples = np.zeros((p.window - p.hop) // 2, np.float32)
-        self._low = np.empty((0, p.latent), np.float32)  # what the linear branch adds to latents that are not there yet
+        self._low = np.empty((0, p.latent), np.float32)  # what linear branches add to later latents
 
     def push(self, samples: Floats, last: bool = False) -> Floats:
         """Add samples and return the latents (T, D) that are certain now.
@@ -157,13 +159,15 @@ class Encoder:
             parts.append(np.zeros(p.window - p.hop - (p.window - p.hop) // 2, np.float32))
         seen = np.concatenate(parts)
         frames = max((len(seen) - p.window + p.hop) // p.frame, 0)
-        x = np.empty((0, len(self._engine.encoder_in.layers[0].weight)), np.float32)
+        x = np.empty((0, p.encoder_width), np.float32)
         if frames:
             windows = np.lib.stride_tricks.sliding_window_view(seen, p.window)[:: p.hop][: HOPS * frames]
-            x = self._engine.encoder_in(self._features(windows)[None], threads=self._threads)[0]
+            features = self._features(windows)[None]
+            x = self._engine.encoder_in(features, threads=self._threads)[0]
             early = (p.window - p.hop) // 2 - p.frame // 2
             spans = np.lib.stride_tricks.sliding_window_view(seen[early:], 2 * p.frame)[:: p.frame][:frames]
             low = self._engine.low_in(np.ascontiguousarray(spans)[None], threads=self._threads)[0]
+            low += self._engine.skip_in(features, threads=self._threads)[0]
             self._low = np.concatenate([self._low, low])
         self._samples = seen[frames * p.frame :].copy()
         for block in self._blocks:

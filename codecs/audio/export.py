@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs.audio import weights
 from siglum.codecs.audio.constants import LOW_SCALE
 from siglum.codecs.audio.transform import AudioModel
+
+
+def build(
+    model: AudioModel,
+    segments: NDArray[np.float32],
+    prior: Mapping[str, NDArray[Any]] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Everything that a model's file holds.
+
+    Parameters
+    ----------
+    model
+        Averaged weights, with codebooks.
+    segments : float32 (B, N)
+        Training segments at `LEVEL`, from which the energy of latents is taken.
+    prior, metadata
+        Of `siglum.codecs.audio.prior.Prior`; None: codes have fixed lengths.
+    """
+    tensors = tensors_of(model)
+    with torch.no_grad():
+        energy = float(
+            model.quantizer.rotate(model.analyse(torch.from_numpy(segments)).flatten(0, 1))
+            .square()
+            .sum(1)
+            .mean()
+        )
+    made = weights.narrowed(tensors)
+    made |= {f"{weights.PRIOR}{name}": array for name, array in (prior or {}).items()}
+    made[weights.CONFIG] = weights.config_of(model.preset, None if prior is None else dict(metadata or {}))
+    made[weights.ENERGY] = np.array([energy], np.float32)
+    return made
 
 
 @torch.no_grad()
@@ -23,7 +57,7 @@ def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
     assert rotation is not None
     turn, centre = rotation.matrix(), rotation.centre.double()
     leave, enter = model.encoder_out, model.decoder_in
-    folded = {
+    folded: dict[str, tuple[Tensor, Tensor | None]] = {
         "encoder.leave": (
             turn.T @ leave.weight.double(),
             turn.T @ (_bias(leave) - centre),
@@ -46,6 +80,7 @@ def tensors_of(model: AudioModel) -> dict[str, NDArray[Any]]:
             tensors[name] = _half(weight)
         else:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _half(weight), _half(bias)
+    tensors["encoder.skip"] = _half(turn.T @ model.skip_in.double())
     tensors["encoder.low"] = _half(turn.T @ model.low_in.double() * LOW_SCALE)
     tensors["decoder.low"] = _half(model.low_out.double() @ turn / LOW_SCALE)
     lift = model.low_out.double() @ centre

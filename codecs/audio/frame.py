@@ -15,13 +15,14 @@ CODEC_ID = 32
 CODEC_VERSION = 0
 KEY_RATE = 17  # samples a second of the recording
 KEY_FRAMES = 19  # of every chunk but the last
-KEY_SKIP = 21  # samples that are decoded and dropped before the first that is meant
 KEY_OPEN = 23  # 1: the length is not in the header
 KEY_DEPTH = 16  # bits a sample of the recording, for those who write it to a file again
-KEYS = (KEY_RATE, KEY_FRAMES, KEY_SKIP, KEY_OPEN)
+KEYS = (KEY_RATE, KEY_FRAMES, KEY_OPEN)
 MOST_FRAMES = 4096
-RESET, END = 1, 2  # flags of a chunk
-LIMITS = container.Limits(max_elements=2**40, max_chunk_bytes=2**24)
+MOST_LENGTH = 2**40  # samples of a recording
+RESET, END, CUT = 1, 2, 4  # flags of a chunk
+HEAD_BYTES = 29  # of a chunk's head without the sizes of channels, at most
+LIMITS = container.Limits(max_elements=MOST_LENGTH, max_chunk_bytes=2**24)
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,6 @@ class Form:
         Of every chunk but the last, at least `RAMP`.
     length
         Samples of each channel, or None if only the end of the file tells.
-    skip
-        Samples before the first that is meant: decoded, and dropped.
     depth
         Bits of a sample where the recording came from, or None.
     """
@@ -46,15 +45,12 @@ class Form:
     channels: int
     frames: int
     length: int | None = None
-    skip: int = 0
     depth: int | None = None
 
 
 def header_of(form: Form, model: bytes, bitrate: int | None) -> Header:
     """The header of a file; ``bitrate`` is what was asked for, in bits a second."""
     extra: dict[int, bytes | int | list[int]] = {KEY_RATE: form.rate, KEY_FRAMES: form.frames}
-    if form.skip:
-        extra[KEY_SKIP] = form.skip
     if form.length is None:
         extra[KEY_OPEN] = 1
     if form.depth:
@@ -87,14 +83,13 @@ def form_of(header: Header) -> Form:
         raise MalformedHeader(f"the header is not that of a recording: {error}") from None
     if not RAMP <= numbers[KEY_FRAMES] <= MOST_FRAMES or numbers[KEY_OPEN] > 1:
         raise MalformedHeader(f"the header announces chunks of {numbers[KEY_FRAMES]} frames")
-    if numbers[KEY_SKIP] > 2**40 or (numbers[KEY_OPEN] and length):
-        raise MalformedHeader("the header's length or start makes no sense")
+    if numbers[KEY_OPEN] and length:
+        raise MalformedHeader("the header has a length, and says that it has none")
     return Form(
         numbers[KEY_RATE],
         channels,
         numbers[KEY_FRAMES],
         None if numbers[KEY_OPEN] else length,
-        numbers[KEY_SKIP],
         numbers[KEY_DEPTH] or None,
     )
 
@@ -112,7 +107,11 @@ class Head:
     frames
         Number of frames of a chunk that ends a segment, or None: as many as the header says.
     length
-        Samples of that segment, at the recording's rate; those that are skipped count.
+        Samples of that segment, at the recording's rate; those that are skipped count. The chunk that ends it has it,
+        and that which begins it where that was cut out of a longer one.
+    skip
+        Where a segment begins that was cut out of a longer one: its samples that come before the first that is meant.
+        They are decoded, because what follows depends on them, and dropped.
     sizes
         Bytes of the codes of every channel.
     """
@@ -122,25 +121,31 @@ class Head:
     sizes: tuple[int, ...]
     frames: int | None = None
     length: int | None = None
+    skip: int | None = None
 
 
 def pack(head: Head, payloads: list[bytes]) -> bytes:
     """The payload of a chunk."""
-    out = bytearray([(RESET if head.reset else 0) | (END if head.frames is not None else 0)])
-    out.append(head.gain - LEAST)
-    if head.frames is not None and head.length is not None:
+    ends, cut = head.frames is not None, head.skip is not None
+    out = bytearray([RESET * head.reset | END * ends | CUT * cut, head.gain - LEAST])
+    if head.frames is not None:
         append_varint(out, head.frames)
-        append_varint(out, head.length)
+    if ends or cut:
+        append_varint(out, head.length or 0)
+    if head.skip is not None:
+        append_varint(out, head.skip)
     for payload in payloads[:-1]:
         append_varint(out, len(payload))
     return bytes(out) + b"".join(payloads)
 
 
-def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]:
-    """The head of a chunk, and the codes of its channels.
+def head_of(source: Source, most: int) -> Head:
+    """The head of a chunk at the beginning of its payload, without the sizes of its channels.
 
     Parameters
     ----------
+    source
+        The payload; its first `HEAD_BYTES` will do.
     most
         Frames of a chunk, at most.
 
@@ -148,21 +153,35 @@ def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]
     ------
     Truncated, MalformedHeader
     """
-    source = Source(payload)
     flags, gain = source.read(2, "the head of a chunk")
-    if flags & ~(RESET | END) or gain > MOST - LEAST:
+    if flags & ~(RESET | END | CUT) or gain > MOST - LEAST or flags & (RESET | CUT) == CUT:
         raise MalformedHeader("the head of a chunk makes no sense")
-    frames = length = None
+    frames = length = skip = None
     if flags & END:
-        frames, length = source.read_varint("frames"), source.read_varint("length")
+        frames = source.read_varint("frames")
         if not 1 <= frames <= most:
             raise MalformedHeader(f"a chunk announces {frames} frames, wanted 1 to {most}")
+    if flags & (END | CUT):
+        length = source.read_varint("length")
+        if length > MOST_LENGTH:
+            raise MalformedHeader(f"a chunk announces {length} samples")
+    if flags & CUT:
+        skip = source.read_varint("skip")
+        if skip > (length or 0):
+            raise MalformedHeader(f"a chunk announces {length} samples, of which {skip} are dropped")
+    return Head(bool(flags & RESET), gain + LEAST, (), frames, length, skip)
+
+
+def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]:
+    """The head of a chunk, and the codes of its channels; parameters and errors as of `head_of`."""
+    source = Source(payload)
+    head = head_of(source, most)
     sizes = [source.read_varint("size of a channel") for _ in range(channels - 1)]
     sizes.append(len(payload) - source.offset - sum(sizes))
     if sizes[-1] < 0:
         raise MalformedHeader("channels of a chunk are larger than the chunk")
     parts = [source.read(size, "codes of a channel") for size in sizes]
-    return Head(bool(flags & RESET), gain + LEAST, tuple(sizes), frames, length), parts
+    return replace(head, sizes=tuple(sizes)), parts
 
 
 def moved(payload: bytes, channels: int, most: int, **changes: object) -> bytes:

@@ -33,7 +33,9 @@ def choose(samples: NDArray[np.float32], part: int, last: int | None) -> int:
         The gain of the chunk before, which silence keeps.
     """
     whole = samples[: len(samples) // part * part].astype(np.float64)
-    powers = np.square(whole).reshape(-1, part, samples.shape[1]).mean(1).max(1) if len(whole) else np.zeros(1)
+    powers = (
+        np.square(whole).reshape(-1, part, samples.shape[1]).mean(1).max(1) if len(whole) else np.zeros(1)
+    )
     loudest = float(powers.max(initial=0.0))
     if loudest < _QUIET**2:
         return last or 0

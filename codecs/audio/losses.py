@@ -64,7 +64,7 @@ def complex_loss(x: Tensor, y: Tensor, windows: tuple[int, ...] = (256, 512, 102
 
 
 def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
-    """Distance of spectra below about 1.5 kHz with the square roots of magnitudes, phases kept, relative: (B,).
+    """Distance of spectra below about 1 kHz with the square roots of magnitudes, phases kept, relative: (B,).
 
     The ear follows the waveform there, and so do measures that align signals by it, ITU-T P.862 among them.
     """
@@ -72,7 +72,7 @@ def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
     for window in (512, 1024):
         window = 1 << round(math.log2(window * rate / 16000))
         frequency = torch.arange(window // 2 + 1) * (rate / window)
-        weight = ((2500 - frequency) / 1250).clamp(0, 1)
+        weight = ((1500 - frequency) / 900).clamp(0, 1)
         count = int((weight > 0).sum())
         pair = []
         for part in (x, y):
@@ -122,7 +122,9 @@ def loudness_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
     scale = 10 ** (SPEECH_LEVEL / 10) / level.clamp_min(1e-6)
     a, b = (power * scale[:, None, None] for power in powers)
     gamma = 0.23
-    louds = [(2 * quiet) ** gamma * ((0.5 + 0.5 * p / quiet).clamp_min(1) ** gamma - 1) * 0.1866 for p in (a, b)]
+    louds = [
+        (2 * quiet) ** gamma * ((0.5 + 0.5 * p / quiet).clamp_min(1) ** gamma - 1) * 0.1866 for p in (a, b)
+    ]
     gap = louds[1] - louds[0]
     dead = 0.25 * torch.minimum(louds[0], louds[1])
     kept = functional.relu(gap.abs() - dead)

@@ -17,6 +17,9 @@ class Preset:
         Samples a second.
     hop
         Samples of a hop; a frame has two, a window four.
+    layout
+        Group of each code, in the order in which codes stand; by default all groups take turns. A stage is as many
+        codes as there are groups, whichever they are.
     """
 
     rate: int
@@ -32,6 +35,14 @@ class Preset:
     decoder_blocks: int
     decoder_ahead: int
     expansion: int = 3
+    layout: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layout:
+            object.__setattr__(self, "layout", tuple(range(self.groups)) * self.stages)
+        object.__setattr__(self, "layout", tuple(self.layout))
+        if len(self.layout) != self.codes or set(self.layout[: self.groups]) != set(range(self.groups)):
+            raise ValueError(f"{self.codes} codes do not have the groups {self.layout}")
 
     @property
     def frame(self) -> int:

@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from siglum.datasets.audio import SegmentSampler, find_recordings, load, speaker
 from siglum.errors import UsageError
 
 SAVE_SECONDS = 240.0
+PRIOR_HOURS = 4.0  # of recordings whose codes the prior learns from
 SILENCE = 1e-3  # frames below that part of the level may have no codes
 
 
@@ -41,7 +44,7 @@ class Recipe:
     mel: float = 1.0
     loudness: float = 0.25
     phase: float = 1.0  # weight of the complex distance at all stages; less at fewer
-    low: float = 1.5  # of the waveform below 1.5 kHz, likewise
+    low: float = 0.8  # of the waveform of the lowest frequencies, likewise
     commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
@@ -60,7 +63,11 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     if matrices:
         optimizers.append(
             torch.optim.Muon(
-                matrices, lr=recipe.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=4
+                matrices,
+                lr=recipe.learning_rate,
+                weight_decay=0.0,
+                adjust_lr_fn="match_rms_adamw",
+                ns_steps=4,
             )
         )
     return optimizers
@@ -94,7 +101,9 @@ class Trainer:
         self.sampler = SegmentSampler(
             train, p.rate, recipe.frames * p.frame, recipe.speeds, recipe.seed, out / "samples.npz"
         )
+        self.train_paths, self.held_paths = train, held
         self.clips = clips(held or train[::50], p.rate, p.frame)
+        self.model.start_skip(levelled(torch.from_numpy(self.sampler.batch(80))))
         self.optimizers = make_optimizers(self.model, recipe)
         self.step, self.seconds = 0, 0.0
         self.data_note = f"{len(train)} recordings of {data}"
@@ -156,8 +165,8 @@ class Trainer:
     def start_quantizer(self) -> None:
         """Set rotation and codebooks from latents of training segments."""
         with torch.no_grad():
-            latents = torch.cat([self.model.analyse(self.draw()[0]) for _ in range(60)])
-            self.model.quantizer.start(latents.reshape(-1, latents.shape[-1]))
+            latents = torch.cat([self.model.analyse(self.draw()[0]) for _ in range(120)])
+            self.model.quantizer.start_parts(latents.reshape(-1, latents.shape[-1]), self.model.low_in)
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantised = self.average.quantised = True
         self.log(f"step {self.step}: quantizer started from {latents.shape[0] * latents.shape[1]} frames")
@@ -204,8 +213,8 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * factor * (
-                        2.0 if type(optimizer).__name__ == "Muon" else 1.0
+                    group["lr"] = (
+                        recipe.learning_rate * factor * (2.0 if type(optimizer).__name__ == "Muon" else 1.0)
                     )
                 if torch.isfinite(norm):
                     optimizer.step()
@@ -231,9 +240,11 @@ class Trainer:
         self.save()
 
 
-def clips(paths: list[Path], rate: int, frame: int, count: int = 16, seconds: float = 4.0) -> list[NDArray[np.float32]]:
+def clips(
+    paths: list[Path], rate: int, frame: int, count: int = 16, seconds: float = 4.0
+) -> list[NDArray[np.float32]]:
     """Evenly spaced recordings of two seconds or more, cut to whole frames of at most four seconds."""
-    found = []
+    found: list[NDArray[np.float32]] = []
     for path in paths[:: max(1, len(paths) // (3 * count))]:
         audio = load(path, rate).mean(1)[: int(seconds * rate)]
         if len(audio) >= 2 * rate and len(found) < count:
@@ -244,26 +255,100 @@ def clips(paths: list[Path], rate: int, frame: int, count: int = 16, seconds: fl
 @torch.no_grad()
 def validate(model: AudioModel, recordings: list[NDArray[np.float32]]) -> list[dict[str, float]]:
     """Mel distance, and PESQ and STOI where they are installed, at some numbers of stages."""
-    from pesq import pesq
-    from pystoi import stoi
-
     p = model.preset
     rows = []
     for stages in (2, 3, p.stages):
         values = []
         for samples in recordings:
             x = levelled(torch.from_numpy(samples)[None])
-            counts = torch.full((1, x.shape[1] // p.frame), stages)
             latents = model.analyse(x)
             if model.quantised:
                 codes = model.quantizer.encode(latents, stages=stages * p.groups)
                 latents = model.quantizer.decode(codes)
-            del counts
             y = model.synthesise(latents)
             a, b = x[0].numpy(), y[0].clamp(-1, 1).numpy()
-            score = pesq(16000, a, b, "wb") if p.rate == 16000 else float("nan")
-            clear = stoi(a, b, p.rate)
+            score, clear = _perceived(a, b, p.rate)
             values.append([mel_loss(x, y, p.rate).item(), score, clear])
         mel, score, clear = np.mean(values, axis=0)
         rows.append({"stages": stages, "mel": float(mel), "pesq": float(score), "stoi": float(clear)})
     return rows
+
+
+def _perceived(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> tuple[float, float]:
+    """PESQ, of 16 kHz, and STOI; NaN where a package is absent."""
+    score = clear = float("nan")
+    if rate == 16000 and find_spec("pesq"):
+        from pesq import pesq
+
+        score = float(pesq(rate, x, y, "wb"))
+    if find_spec("pystoi"):
+        from pystoi import stoi
+
+        clear = float(stoi(x, y, rate))
+    return score, clear
+
+
+def write_model(trainer: Trainer, name: str, command: str, minutes: float) -> Path:
+    """Train the prior of a run's averaged model and write `model.safetensors` with its card; returns the path."""
+    from siglum.codecs import runs
+    from siglum.codecs.audio import export, prior_train
+    from siglum.codecs.audio.extend import LAYOUTS, extended
+
+    model, recipe = trainer.average.eval(), trainer.recipe
+    if recipe.preset in LAYOUTS:
+        with torch.no_grad():
+            batches = [torch.from_numpy(trainer.sampler.batch(12)) for _ in range(60)]
+            latents = torch.cat([model.analyse(levelled(batch)).flatten(0, 1) for batch in batches])
+        model = extended(model, latents, LAYOUTS[recipe.preset], recipe.seed)
+    coded = prior_train.code_recordings(model, trainer.train_paths, PRIOR_HOURS, recipe.seed, recipe.speeds)
+    held = prior_train.code_recordings(model, trainer.held_paths or trainer.train_paths[::50], 0.1)
+    tensors, metadata, _ = prior_train.make(model, coded, held, minutes=minutes, log=trainer.log)
+    segments = levelled(torch.from_numpy(trainer.sampler.batch(64))).numpy()
+    made = export.build(model, segments, tensors, metadata)
+    noted = {**asdict(recipe), "prior_minutes": minutes}
+    return runs.write_model(trainer, made, _point, name=name, codec="audio", recipe=noted, command=command)
+
+
+def _point(line: dict[str, Any]) -> list[float]:
+    """Step, hours, and PESQ at each number of stages of validation."""
+    return [line["step"], line["hours"], *(row["pesq"] for row in line["validation"])]
+
+
+def main(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+    *,
+    name: str = "mine",
+    prior_minutes: float = 12.0,
+    command: str = "",
+) -> Path:
+    """Train networks and codebooks, then the prior of their codes, and export both.
+
+    Parameters
+    ----------
+    data
+        Folder of recordings, a folder a speaker.
+    out
+        Folder of the run.
+    resume
+        Go on from `out/last.pt` where it exists.
+    name
+        The model's name in its card.
+    prior_minutes
+        Processor time for the prior.
+    command
+        What to note in the card.
+
+    Returns
+    -------
+    The path of the exported weights.
+    """
+    trainer = Trainer(recipe, data, out, log)
+    if resume and (out / "last.pt").exists():
+        trainer.resume(out / "last.pt")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    trainer.run()
+    return write_model(trainer, name, command, prior_minutes)

@@ -4,23 +4,33 @@ A frame is two hops of the short-time Fourier transform. Everything but the tran
 that most of the work is matrix products (as in Vocos, Siuzdak, ICLR 2024; AP-BWE, Lu et al. 2024). The head gives
 for each bin a log magnitude and a direction in the complex plane. Beside it runs a linear branch: the lowest
 coefficients of a modified discrete cosine transform (Princen and Bradley 1986) go into the latents and come out of
-them by one matrix each way, so that the waveform of the lowest harmonics is kept. Blocks look back six frames, some of them five
-back and one ahead: how far ahead a model looks is its latency.
+them by one matrix each way, so that the waveform of the lowest harmonics is kept. Blocks look back six frames, some
+of them five back and one ahead: how far ahead a model looks is its latency.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, LOW_SCALE, MAGNITUDE_FLOOR, TAPS
-from siglum.codecs.audio.presets import PRESETS, Preset
+from siglum.codecs.audio.constants import (
+    COMPRESSION,
+    HOPS,
+    LOUDEST,
+    LOW,
+    LOW_SCALE,
+    MAGNITUDE_FLOOR,
+    SKIP,
+    SKIP_ENERGY,
+    TAPS,
+)
+from siglum.codecs.audio.presets import Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
-
 
 
 class Block(nn.Module):
@@ -57,6 +67,37 @@ class FrameQuantizer(GroupResidualQuantizer):
     """Group-residual VQ of which every frame uses a number of stages of its own, given by ``counts`` in training."""
 
     counts: Tensor | None = None
+    layout: tuple[int, ...] = ()
+
+    def chains(self, count: int | None = None) -> Iterator[tuple[slice, list[int]]]:
+        """Slice and codes of every group that the first ``count`` codes reach, by the layout."""
+        count = self.stages if count is None else count
+        for group in range(self.step):
+            members = [code for code in range(count) if self.layout[code] == group]
+            if members:
+                yield slice(group * self.width, (group + 1) * self.width), members
+
+    @torch.no_grad()
+    def start_parts(self, x: Tensor, low: Tensor) -> None:
+        """Set rotation and codebooks from vectors (N, D): what spans ``low`` (D, L) has the last group for itself.
+
+        The principal axes of the rest are dealt to the other groups in turns, so that each has as much to code.
+        """
+        basis = torch.linalg.qr(low.double())[0]
+        centred = x.double() - x.double().mean(0)
+        rest = centred - (centred @ basis) @ basis.T
+        axes = torch.linalg.eigh(rest.T @ rest)[1].flip(1)[:, : self.dim - basis.shape[1]]
+        first = (self.step - 1) * self.width
+        dealt = [axes[:, group : first : self.step - 1] for group in range(self.step - 1)]
+        assert self.rotation is not None
+        self.rotation.assign(torch.cat([*dealt, basis, axes[:, first:]], 1).float(), x.mean(0))
+        y = self.rotate(x)
+        for part, members in self.chains():
+            left = y[:, part].contiguous()
+            for stage in members:
+                book = self.codebooks[stage]
+                book.start(left)
+                left = left - book.vectors()[book.lookup(left)]
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         if self.counts is None:
@@ -105,6 +146,7 @@ class AudioModel(nn.Module):
         basis = nn.init.orthogonal_(torch.empty(p.latent, LOW))
         self.low_in = nn.Parameter(basis)
         self.low_out = nn.Parameter(basis.T.clone())
+        self.skip_in = nn.Parameter(torch.zeros(p.latent, HOPS * 3 * p.bins))
         self.low_refine = nn.Linear(p.decoder_width, LOW)
         nn.init.zeros_(self.low_refine.weight)
         nn.init.zeros_(self.low_refine.bias)
@@ -117,6 +159,7 @@ class AudioModel(nn.Module):
             rotation="pca",
             codebook={"kind": "ema", "commitment": 0.25},
         )
+        self.quantizer.layout = p.layout
         self.quantised = False
 
     def spectra(self, samples: Tensor) -> Tensor:
@@ -135,12 +178,35 @@ class AudioModel(nn.Module):
         parts = torch.cat([spectra.real * scale, spectra.imag * scale, logs], 2)
         return parts.reshape(len(parts), -1, HOPS * 3 * self.preset.bins)
 
+    @torch.no_grad()
+    def start_skip(self, samples: Tensor) -> None:
+        """Send principal components of log spectra into latents that are hardly used, so that details have a way.
+
+        Without it the latents of a young model have some fifteen dimensions, and grow more slowly.
+        """
+        p = self.preset
+        features = self.features(self.spectra(samples)).flatten(0, 1)
+        logs = features.reshape(len(features), HOPS, 3, p.bins).clone()
+        logs[:, :, :2] = 0
+        _, deviations, axes = torch.pca_lowrank(logs.flatten(1), SKIP, niter=4)
+        components = axes.double() * (SKIP_ENERGY * len(logs) / deviations.double().square().sum()).sqrt()
+        latents = self.analyse(samples).flatten(0, 1).double()
+        low = torch.linalg.qr(self.low_in.double())[0]
+        used = torch.cov(latents.T) + 1e6 * low @ low.T
+        idle = torch.linalg.eigh(used)[1][:, :SKIP]
+        self.skip_in.copy_((idle @ components.T).float())
+        self.decoder_in.weight.copy_(
+            (self.decoder_in.weight.double() @ (torch.eye(p.latent) - idle @ idle.T)).float()
+        )
+
     def analyse(self, samples: Tensor) -> Tensor:
         """Samples (B, N) -> latents (B, N / frame, D)."""
-        x = self.encoder_in(self.features(self.spectra(samples))).float()
+        features = self.features(self.spectra(samples))
+        x = self.encoder_in(features).float()
         for block in self.encoder_blocks:
             x = block(x)
         latents = self.encoder_out(functional.layer_norm(x, x.shape[-1:])).float()
+        latents = latents + functional.linear(features, self.skip_in).float()
         padded = functional.pad(samples, (self.preset.frame // 2, self.preset.frame // 2))
         low = padded.unfold(1, 2 * self.preset.frame, self.preset.frame) @ self.cosines
         return latents + low @ (self.low_in.T * LOW_SCALE)

@@ -16,6 +16,7 @@ from siglum.codecs.audio.books import Books
 from siglum.codecs.audio.engine import Engine
 from siglum.codecs.audio.plain import PlainCodes
 from siglum.codecs.audio.presets import Preset
+from siglum.codecs.audio.prior import Prior
 from siglum.errors import UnknownModel
 
 CODEC = "audio"
@@ -38,11 +39,11 @@ class Config(msgspec.Struct, frozen=True):
         What the prior needs besides its tensors; None: codes have fixed lengths.
     """
 
-    preset: dict[str, int]
+    preset: dict[str, int | list[int]]
     prior: dict[str, str] | None = None
 
 
-class Prior(Protocol):
+class CodeCoder(Protocol):
     """What codes a chunk's symbols."""
 
     def encode(self, codes: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]]) -> bytes:
@@ -70,26 +71,46 @@ class AudioWeights:
     def __init__(self, tensors: Mapping[str, NDArray[Any]], identifier: bytes, name: str = "") -> None:
         self.id, self.name = identifier, name
         config = msgspec.json.decode(tensors[CONFIG].tobytes(), type=Config)
-        self.preset = Preset(**config.preset)
-        if not all(0 <= size <= MAX_SIZE for size in config.preset.values()):
+        sizes = [size for size in config.preset.values() if isinstance(size, int)]
+        if not all(0 <= size <= MAX_SIZE for size in sizes):
             raise ValueError("a size of the preset is out of range")
+        self.preset = _preset(config)
         floats = [array for array in tensors.values() if array.dtype.kind == "f"]
         if not all(np.isfinite(array).all() for array in floats):
             raise ValueError("weights are not finite")
         self._tensors = tensors
         self.books = Books(models.below(tensors, BOOKS), self.preset)
-        self.prior: Prior = PlainCodes(self.preset)
+        own = models.below(tensors, PRIOR)
+        self.prior: CodeCoder = PlainCodes(self.preset) if config.prior is None else Prior(own, config.prior)
         self.energy = float(tensors[ENERGY][0])
 
     @cached_property
     def engine(self) -> Engine:
-        """What runs the networks."""
-        return Engine(widened(self._tensors), self.preset)
+        """What runs the networks.
+
+        Raises
+        ------
+        UnknownModel
+            If the tensors are of other shapes than this version's networks.
+        """
+        try:
+            return Engine(widened(self._tensors), self.preset)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UnknownModel(
+                f"the model {self.name!r} is not one of this version ({error}); install it again"
+            ) from error
+
+
+def _preset(config: Config) -> Preset:
+    fields: dict[str, Any] = dict(config.preset)
+    return Preset(**fields)
 
 
 def config_of(preset: Preset, prior: dict[str, str] | None = None) -> NDArray[np.uint8]:
     """The tensor `CONFIG`."""
-    return np.frombuffer(msgspec.json.encode(Config(asdict(preset), prior)), np.uint8)
+    return np.frombuffer(
+        msgspec.json.encode(Config({**asdict(preset), "layout": list(preset.layout)}, prior)), np.uint8
+    )
 
 
 def narrowed(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -156,3 +177,21 @@ def load_by_id(identifier: bytes) -> AudioWeights:
         If they are not installed, damaged, or of another codec.
     """
     return _load(models.find_for(identifier, CODEC))
+
+
+def stored_preset(model: models.Model) -> Preset:
+    """Sizes of an installed model, without reading its weights.
+
+    Raises
+    ------
+    UnknownModel
+        If the file is no model of this codec.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(model.path, "numpy") as file:
+            config = msgspec.json.decode(file.get_tensor(CONFIG).tobytes(), type=Config)
+        return _preset(config)
+    except (OSError, SafetensorError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise UnknownModel(f"{model.path} is no model of the audio codec: install it again") from error

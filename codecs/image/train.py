@@ -275,7 +275,8 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image import export, runs
+    from siglum.codecs import runs
+    from siglum.codecs.image import export
 
     recipe = trainer.recipe
     tensors = export.build(trainer.average, list(trainer.sampler.batch(32)), trainer.log, recipe.tune)

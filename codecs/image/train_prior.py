@@ -255,7 +255,8 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset, str]:
 
 def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image import export, runs
+    from siglum.codecs import runs
+    from siglum.codecs.image import export
 
     def point(line: dict[str, Any]) -> list[float]:
         rates = (round(row["bpp_y"] + row["bpp_z"], 5) for row in line["validation"])

@@ -214,7 +214,7 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs.image import runs
+    from siglum.codecs import runs
     from siglum.codecs.image_fast import export
 
     recipe = asdict(trainer.recipe)

@@ -32,14 +32,20 @@ def cache(tokens: int, dtype: str) -> np.ndarray:
     return values.astype(dtype)
 
 
+def tones(length: int, channels: int) -> np.ndarray:
+    phases = np.arange(length)[:, None] * np.arange(1, channels + 1) / 20
+    return (0.3 * np.sin(phases) * np.cos(np.arange(length) / 3000)[:, None]).astype(np.float32)
+
+
 SAMPLES = {
+    "audio": [tones(9000, 1), tones(5001, 2)],
     "image": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "image-vq": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "image-fast": [wave((70, 53, 3)), wave((33, 40)), wave((40, 41, 4))],
     "kv": [cache(70, "float16"), cache(3, "float32")],
     "tensor": [noise((40, 50), "float32"), noise((300,), "int64")],
 }
-BY_NAME_ONLY = {"image-vq", "image-fast"}  # codecs that no array picks by its shape
+BY_NAME_ONLY = {"audio", "image-vq", "image-fast"}  # codecs that no array picks by its shape
 CASES = [(name, i) for name, arrays in SAMPLES.items() for i in range(len(arrays))]
 
 SCRIPT = """

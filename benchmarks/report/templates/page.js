@@ -322,7 +322,7 @@
     };
     const offer = () => {
       const versions = Object.values(data.items[Number(p.item.value)].codecs)[0] || [];
-      const before = Number(p.rate.value) || (versions.length ? versions[0].rate : 1);
+      const before = Number(p.rate.value) || (versions.length ? versions[versions.length >> 1].rate : 1);
       fill(p.rate, versions.map((one) => [String(one.rate), shown(one.rate, data.unit)]));
       if (versions.length) p.rate.value = String(nearest(versions, before).rate);
       show();
@@ -340,7 +340,7 @@
       hear(to);
       voices[to].button.focus();
     });
-    fill(p.item, data.items.map((one, i) => [String(i), one.item]));
+    fill(p.item, data.items.map((one, i) => [String(i), one.item + (one.about ? " · " + one.about : "")]));
     offer();
   }
 })();

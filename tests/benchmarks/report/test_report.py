@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from siglum.benchmarks.report import render
@@ -18,8 +19,8 @@ from siglum.benchmarks.report.compare import compare, samples_of
 from siglum.benchmarks.report.load import load
 from siglum.benchmarks.report.measures import metrics_of
 from siglum.benchmarks.report.plots import NARROW, WIDE, Series, plot
-from siglum.benchmarks.report.published import kodak
-from siglum.benchmarks.report.sound import Sound, read_sound
+from siglum.benchmarks.report.published import audio, kodak
+from siglum.benchmarks.report.sound import Sound, loudest, read_sound
 from siglum.benchmarks.report.verdict import sentences, signed
 from siglum.errors import UsageError
 
@@ -328,6 +329,65 @@ def test_published_curves_are_for_the_whole_of_kodak_and_marked(
     html = page(rows)
     assert html.count("published, not run here") >= 2 and html.count("dB, published<") > 3
     assert "published, not run here" not in page(rows, published=False)
+
+
+def test_large_recordings_become_excerpts_of_the_same_seconds(
+    tmp_path: Path,
+    page: Callable[..., str],
+    make_sounds: Make,
+    make_media: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = make_sounds(5)
+    data, kept = make_media(tmp_path, rows)
+    rows[0]["run"]["data"] = [{"path": str(data), "items": 5, "sha256": ""}]
+    monkeypatch.setattr("siglum.benchmarks.report.players.EMBED_BYTES", 150_000)
+    monkeypatch.setattr("siglum.benchmarks.report.players.SHORTEST", 0.25)
+    html = page(rows, keep=kept)
+    (players,) = (json.loads(t) for t in re.findall(r'"application/json">(.*?)</script>', html, re.DOTALL))
+    assert players["embedded"] and 0.25 <= players["seconds"] < 1
+    assert 1 <= len(players["items"]) <= 3
+    for item in players["items"]:
+        sounds = [item["original"], *(one for several in item["codecs"].values() for one in several)]
+        assert {one["src"][:16] for one in sounds} <= {"data:audio/flac;", "data:audio/wav;b"}
+        assert all(one["spectrogram"].startswith("data:image/png") for one in sounds)
+        assert len(item["codecs"]["opus"]) == 3  # the least, a middle and the highest rate
+    assert "Excerpts of the loudest" in html and "0 to 4 kHz upwards" in html
+    html = page(rows, keep=kept, embed=False)
+    assert "The sounds lie beside this page" in html and "data:audio" not in html
+
+
+def test_the_loudest_seconds_are_found() -> None:
+    samples = np.full((2, 4000), 0.01, np.float32)
+    samples[:, 2500:3000] = 0.5
+    sound = Sound(samples, 1000)
+    assert loudest(sound, 0.5) == 2.5 and loudest(sound, 9.0) == loudest(sound, math.inf) == 0.0
+    assert sound.part(2.5, 0.5).rms == pytest.approx(0.5) and sound.part(0, math.inf).samples.shape == (
+        2,
+        4000,
+    )
+
+
+def test_published_points_of_audio_carry_a_caution(page: Callable[..., str], make_sounds: Make) -> None:
+    curves, note = audio()
+    assert "other recordings" in note
+    assert all(curve.data and curve.source and curve.points and curve.shown for curve in curves)
+    assert {curve.metric for curve in curves} == {"pesq", "stoi", "visqol", "si_sdr"}
+    html = page(make_sounds(2))
+    assert (
+        "Published points are not of this run" in html
+        and "DAC: 5.33 kbps, 4.09 MOS, published on 10 s of speech" in html
+    )
+    assert "SI-SDR" not in html  # the rows have none, so its points are not drawn
+    assert "Published points" not in page(make_sounds(2), published=False)
+
+
+def test_rates_without_containers_are_listed(page: Callable[..., str], make_sounds: Make) -> None:
+    rows = make_sounds(2)
+    assert "without container" not in page(rows)
+    for row in rows[1:]:
+        row["payload_bytes"] = row["bytes"] // 2
+    assert "without container, kbps" in page(rows)
 
 
 def test_plots_of_odd_points() -> None:

@@ -227,6 +227,12 @@ def test_one_can_work_it(browser: Browser, page: Path) -> None:
     browser.key("ArrowLeft")
     assert browser.run("document.querySelector('[data-v=canvas]').style.getPropertyValue('--cut')") != before
 
+    assert browser.run("document.querySelector('[data-p=item]').selectedOptions[0].text").endswith(
+        "8 kHz, mono"
+    )
+    assert (
+        browser.run("document.querySelector('[data-p=rate]').selectedIndex") > 0
+    )  # neither the worst nor the best
     browser.run("document.querySelector('[data-p=voices] button').focus()")
     browser.key("3")
     assert browser.run("document.querySelector('[aria-checked=true]').textContent").startswith("3 ")
