@@ -132,6 +132,7 @@ class Prior:
         books: NDArray[np.float32],
         counts: ArrayLike,
         weight: float,
+        layout: ArrayLike | None = None,
     ) -> NDArray[np.int32]:
         """Codes that are near latents and cheap: code by code the least distance plus price times bits.
 
@@ -145,6 +146,8 @@ class Prior:
         weight
             Price of a bit, as a part of the distance to the nearest codeword: 0.01 to 0.03 is of use, 0 gives the
             nearest codewords.
+        layout
+            Group of each code; None: all take turns.
 
         Returns
         -------
@@ -152,10 +155,12 @@ class Prior:
             Zeros where a frame has none.
         """
         used = np.ascontiguousarray(counts, np.int32)
+        order = np.arange(self.codes) % self.groups if layout is None else layout
         codes = np.empty((len(latents), self.codes), np.int32)
         self._handle(dispatch.isa()).choose(
             np.ascontiguousarray(latents, np.float32),
             np.ascontiguousarray(books, np.float32),
+            np.ascontiguousarray(order, np.int32),
             used,
             weight,
             codes,

@@ -41,13 +41,13 @@ def code(model: AudioModel, samples: NDArray[np.float32]) -> Coded:
     with torch.autocast("cpu", torch.bfloat16):
         latents = model.analyse(x)[0].float()
     codes = quantizer.encode(latents)
+    p = model.preset
     rest = quantizer.rotate(latents)
-    errors = [rest.square().sum(1)]
-    groups = model.preset.groups
-    for first in range(0, codes.shape[1], groups):
-        books = quantizer.codebooks[first : first + groups]
-        rest = rest - torch.cat([book.vectors()[codes[:, first + g]] for g, book in enumerate(books)], 1)
-        errors.append(rest.square().sum(1))
+    errors, width = [rest.square().sum(1)], p.latent // p.groups
+    for number, (group, book) in enumerate(zip(p.layout, quantizer.codebooks, strict=True)):
+        rest[:, group * width : (group + 1) * width] -= book.vectors()[codes[:, number]]
+        if number % p.groups == p.groups - 1:
+            errors.append(rest.square().sum(1))
     return Coded(codes.numpy().astype(np.int16), torch.stack(errors, 1).numpy())
 
 

@@ -307,7 +307,7 @@ void CodePrior::choose(const Latents& latents, const int32_t* given, float weigh
   std::fill(codes, codes + latents.count * sizes_.codes, 0);
   const auto see = [&](const int16_t* logits, size_t t, size_t i, int32_t& code) {
     if (i == 0) std::copy_n(latents.values + t * groups * width, groups * width, rest.begin());
-    float* const own = rest.data() + i % groups * width;
+    float* const own = rest.data() + static_cast<size_t>(latents.layout[i]) * width;
     const float* const book = latents.books + i * width * words;
     float size = 0.0f;
     for (size_t d = 0; d < width; ++d) size += own[d] * own[d];

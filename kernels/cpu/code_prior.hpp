@@ -47,6 +47,7 @@ struct Latents {
   const float* values;  // (count, groups, width)
   const float* books;   // (codes, width, words)
   size_t count, width;
+  const int32_t* layout;  // (codes,), the group of each
 };
 
 // Immutable once its layers are added; shared between threads.

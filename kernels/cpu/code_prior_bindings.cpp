@@ -70,8 +70,8 @@ void frequencies(const CodePrior& self, Codes codes, Numbers counts, Array<uint1
   self.frequencies(frames, of_codes.data(), of_counts.data());
 }
 
-void choose(const CodePrior& self, Array<const float, 2> latents, Array<const float, 3> books, Numbers counts,
-            float weight, Array<int32_t, 2> codes) {
+void choose(const CodePrior& self, Array<const float, 2> latents, Array<const float, 3> books, Numbers layout,
+            Numbers counts, float weight, Array<int32_t, 2> codes) {
   const Sizes& sizes = self.sizes();
   const size_t count = latents.shape(0), width = books.shape(1);
   require(books.shape(0) == sizes.codes && books.shape(2) == sizes.words && width >= 1,
@@ -79,12 +79,17 @@ void choose(const CodePrior& self, Array<const float, 2> latents, Array<const fl
   require(latents.shape(1) == sizes.groups * width && counts.shape(0) == count && codes.shape(0) == count &&
               codes.shape(1) == sizes.codes,
           "latents are (frames, groups * width), counts (frames,), codes (frames, codes)");
+  require(layout.shape(0) == sizes.codes, "the layout has a group for each code");
+  for (size_t i = 0; i < sizes.codes; ++i) {
+    const int32_t own = layout.data()[i];
+    require(own >= 0 && static_cast<size_t>(own) < sizes.groups, "a group is out of range");
+  }
   for (size_t t = 0; t < count; ++t) {
     const int32_t own = counts.data()[t];
     require(own >= 0 && static_cast<size_t>(own) <= sizes.stages(), "a count is out of range");
   }
   nb::gil_scoped_release released;
-  self.choose({latents.data(), books.data(), count, width}, counts.data(), weight, codes.data());
+  self.choose({latents.data(), books.data(), count, width, layout.data()}, counts.data(), weight, codes.data());
 }
 
 void logits(const CodePrior& self, Codes codes, Numbers counts, Array<int16_t, 3> out) {
