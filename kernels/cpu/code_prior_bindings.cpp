@@ -131,7 +131,7 @@ void register_code_prior(nb::module_& m) {
            nb::arg("counts").noconvert())
       .def("frequencies", &frequencies, nb::arg("codes").noconvert(), nb::arg("counts").noconvert(),
            nb::arg("of_codes").noconvert(), nb::arg("of_counts").noconvert())
-      .def("choose", &choose, nb::arg("latents").noconvert(), nb::arg("books").noconvert(),
+      .def("choose", &choose, nb::arg("latents").noconvert(), nb::arg("books").noconvert(), nb::arg("layout").noconvert(),
            nb::arg("counts").noconvert(), nb::arg("weight"), nb::arg("codes").noconvert())
       .def("logits", &logits, nb::arg("codes").noconvert(), nb::arg("counts").noconvert(),
            nb::arg("out").noconvert());
