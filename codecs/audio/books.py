@@ -69,6 +69,10 @@ class Books:
                 errors[:, stage] += left
         return codes, errors
 
+    def turned(self) -> Floats:
+        """All codewords, component by component: (S, D / G, K)."""
+        return np.ascontiguousarray(np.stack(self._words).transpose(0, 2, 1))
+
     def refine(
         self, latents: Floats, codes: Codes, counts: NDArray[np.integer[Any]], beam: int, threads: int = 1
     ) -> Codes:

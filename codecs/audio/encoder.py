@@ -25,7 +25,8 @@ _HOLD = RAMP // 2  # frames of the next chunk whose gain is known
 _FRAMING = 20  # bytes of a chunk besides its codes, at most, with its entry in the index
 _CLOSING = 24  # bytes of the index, entries apart
 _CARRIED = 2  # chunks whose unspent bits a later one may use
-_TRIES = 4
+_TRIES = 5
+_FULL = 0.97  # of the room that a chunk has: so much is enough
 _FILTER = 800  # samples, at the lower of two rates, that soxr holds back at most
 QUALITY_STEP = 12.0  # points of quality that halve the weight of a bit
 MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of a latent's mean energy
@@ -48,6 +49,8 @@ class StreamEncoder:
         0 to 100.
     beam
         Partial solutions of the search for codes.
+    price
+        Price of a bit in that search, as `siglum.codecs.audio.prior.Prior.choose` takes it; not with a beam.
     frames
         Frames of a chunk: None for about 1.5 kB, at least 16.
     length
@@ -72,6 +75,7 @@ class StreamEncoder:
         bitrate: float | None = None,
         quality: float = 50.0,
         beam: int = 1,
+        price: float = 0.0,
         frames: int | None = None,
         length: int | None = None,
         depth: int | None = None,
@@ -86,7 +90,8 @@ class StreamEncoder:
         if not RAMP <= frames <= frame.MOST_FRAMES:
             raise UsageError(f"chunks have {RAMP} to {frame.MOST_FRAMES} frames, not {frames}")
         self.form = Form(rate, channels, frames, length, depth)
-        self._weights, self._bitrate, self._beam, self._threads = weights, bitrate, beam, threads
+        self._weights, self._bitrate, self._threads = weights, bitrate, threads
+        self._beam, self._price = beam, price
         self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.energy
         self._sink = io.BytesIO()
         nominal = None if bitrate is None else round(bitrate)
@@ -212,23 +217,29 @@ class StreamEncoder:
         bits = np.concatenate([self._bits(each) for each in codes])
         share = math.inf if self._bitrate is None else self._bitrate * frames * p.frame / p.rate
         room = share + self._saved - 8 * _FRAMING
-        target = room
-        for _ in range(_TRIES):
+        target, best = room, None
+        for last in (False,) * (_TRIES - 1) + (True,):
             if self._bitrate is None:
                 counts = allocate.at(errors, bits, self._weight)
             else:
-                counts = allocate.within(errors, bits, target)
+                counts = allocate.within(errors, bits, 0 if last else target)
             each = np.split(counts, len(codes))
-            if self._beam > 1:
-                codes = [
-                    self._weights.books.refine(latents, part, chosen, self._beam, self._threads)
-                    for latents, part, chosen in zip(some, codes, each, strict=True)
-                ]
-            payloads = [self._weights.prior.encode(part, n) for part, n in zip(codes, each, strict=True)]
+            chosen = [self._chosen(*parts) for parts in zip(some, codes, each, strict=True)]
+            payloads = [self._weights.prior.encode(part, n) for part, n in zip(chosen, each, strict=True)]
             spent = 8 * sum(map(len, payloads))
-            if spent <= room or not counts.any():
+            if best is None or best[0] < spent <= room or best[0] > room:
+                best = spent, each, chosen, payloads
+            if (
+                self._bitrate is None
+                or _FULL * room <= spent <= room
+                or (spent <= room and counts.min() == p.stages)
+            ):
                 break
-            target -= 1.1 * (spent - room) + 8
+            if last or (best[0] <= room and spent > room and target < room):
+                break
+            target *= min(max(room / max(spent, 1.0), 0.5), 1.5) * (0.99 if spent > room else 1.0)
+        assert best is not None
+        _, each, codes, payloads = best
         crc = 0
         for part, n in zip(codes, each, strict=True):
             crc = crc32c(symbols(part, n, p.groups), crc)
@@ -240,6 +251,14 @@ class StreamEncoder:
         if self._bitrate is not None:
             self._saved = min(self._saved + share - 8 * (len(payload) + _FRAMING - 4), _CARRIED * share)
         self._chunks += 1
+
+    def _chosen(
+        self, latents: Floats, codes: NDArray[np.int32], counts: NDArray[np.uint8]
+    ) -> NDArray[np.int32]:
+        """Better codes for the stages that frames have: nearer ones, or cheaper ones."""
+        if self._beam > 1:
+            return self._weights.books.refine(latents, codes, counts, self._beam, self._threads)
+        return self._weights.cheap(latents, counts, self._price) if self._price else codes
 
     def _bits(self, codes: NDArray[np.int32]) -> Floats:
         """What 0 to R stages of each frame cost, (T, R + 1)."""

@@ -84,6 +84,19 @@ class AudioWeights:
         self.prior: CodeCoder = PlainCodes(self.preset) if config.prior is None else Prior(own, config.prior)
         self.energy = float(tensors[ENERGY][0])
 
+    def cheap(
+        self, latents: NDArray[np.float32], counts: NDArray[np.integer[Any]], price: float
+    ) -> NDArray[np.int32]:
+        """Codes that are near latents (T, D) and cheap under the prior; the nearest where there is none."""
+        if isinstance(self.prior, Prior):
+            return self.prior.choose(latents, self._turned, counts, price, self.preset.layout)
+        return self.books.encode(latents)[0]
+
+    @cached_property
+    def _turned(self) -> NDArray[np.float32]:
+        """Codewords component by component, (S, D / G, K)."""
+        return self.books.turned()
+
     @cached_property
     def engine(self) -> Engine:
         """What runs the networks.
