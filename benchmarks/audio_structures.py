@@ -17,8 +17,9 @@ from siglum.benchmarks.items import Audio
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.train import Recipe, levelled, make_optimizers
-from siglum.codecs.audio.transform import AudioModel, FrameQuantizer
+from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler
+from siglum.quantizers.group_residual import GroupResidualQuantizer
 from siglum.quantizers.product import ProductQuantizer
 from siglum.quantizers.residual import ResidualQuantizer
 from siglum.quantizers.staged import Staged
@@ -50,7 +51,7 @@ class Plan:
 
 
 class _PerFrame(Staged):
-    """Every frame uses the first codes, as many as it has layers of `LAYER`, as in `FrameQuantizer`."""
+    """Every frame uses the first codes, as many as it has layers of `LAYER`."""
 
     counts: Tensor | None = None
 
@@ -58,6 +59,10 @@ class _PerFrame(Staged):
         if self.counts is None:
             return None
         return torch.arange(self.stages, device=device) // LAYER < self.counts.reshape(-1, 1)
+
+
+class _Groups(_PerFrame, GroupResidualQuantizer):
+    pass
 
 
 class _Residual(_PerFrame, ResidualQuantizer):
@@ -68,7 +73,7 @@ class _Parallel(_PerFrame, ProductQuantizer):
     pass
 
 
-Structure = FrameQuantizer | _Residual | _Parallel
+Structure = _Groups | _Residual | _Parallel
 
 
 def quantizer(structure: str, preset: Preset | None = None) -> Structure:
@@ -76,7 +81,7 @@ def quantizer(structure: str, preset: Preset | None = None) -> Structure:
     preset = preset or SMALL
     dim, codes, words = preset.latent, preset.groups * preset.stages, preset.codewords
     if structure == "grvq":
-        return FrameQuantizer(dim, preset.groups, preset.stages, words, rotation="pca", codebook=EMA)
+        return _Groups(dim, preset.groups, preset.stages, words, rotation="pca", codebook=EMA)
     if structure == "rvq":
         return _Residual(dim, codes, words, codebook=EMA)
     if structure == "parallel":
