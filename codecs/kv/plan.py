@@ -164,8 +164,9 @@ def _corrected(
     if not centred:
         return Components(made, part.level, scale, shift)
     coded = table_of(scale[:reach], step) >= WEAKEST
-    symbols = np.where(coded, np.rint(values - shift[:reach] / 2) + shift[:reach] / 2, 0)
-    residue = _residue(part, sample.rows(group, which), symbols.astype(np.float32))
+    half = (shift[:reach] / 2).astype(np.float32)
+    decoded = (np.rint(values - half) + half) * coded
+    residue = _residue(part, sample.rows(group, which), decoded)
     return Components(made, part.level, scale, shift, residue if residue.any() else None)
 
 
@@ -184,7 +185,7 @@ def _residue(part: Components, rows: Floats, decoded: Floats) -> NDArray[np.int3
     def spans(numbers: Floats) -> Floats:
         return numbers[:whole].reshape(-1, BLOCK, numbers.shape[1]).mean(axis=1)
 
-    back = spans(decoded) @ (made.synthesis[: decoded.shape[1]] * np.float32(part.step))
+    back = (spans(decoded) * np.float32(part.step)) @ made.synthesis[: decoded.shape[1]]
     left = made.weighted(spans(rows) - made.mean - back) / part.step
     mean = left.mean(axis=0)
     doubt = left.var(axis=0, ddof=1) / len(left)

@@ -61,7 +61,11 @@ class Transform:
 
     def unweighted(self, row: Floats) -> Floats:
         """The channels (width,) of a row in the weighted domain."""
-        return np.ascontiguousarray(self._weighted(row[:, None], inverse=True)[:, 0])
+        if self.weight is None or self.weight.ndim == 1:
+            return np.ascontiguousarray(self._weighted(row[:, None], inverse=True)[:, 0])
+        blocks, size, _ = self.weight.shape
+        parts = np.linalg.solve(self.weight, row.reshape(blocks, size, 1))
+        return parts.reshape(row.shape).astype(np.float32)
 
     def _weighted(self, columns: Floats, *, inverse: bool) -> Floats:
         if self.weight is None:
