@@ -13,23 +13,12 @@ from click.testing import CliRunner
 from siglum import errors, kv
 from siglum.cli.main import main
 from siglum.codecs.kv import plan
-from siglum.codecs.kv.cache import KVCache, as_float
+from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.coding import Components
 from siglum.codecs.kv.decoding import Decoder
 from siglum.codecs.kv.refit import refit
 from siglum.codecs.kv.rows import floats_of
-
-
-def moved(cache: KVCache, by: float) -> KVCache:
-    """The cache of another domain: values have other means, and their channels another order."""
-    random = np.random.default_rng(5)
-    layers = []
-    for layer in cache.layers:
-        offset = by * random.standard_normal((layer.values.shape[0], 1, layer.values.shape[2]))
-        values = as_float(layer.values, cache.dtype)[:, :, ::-1] + offset
-        layers.append(layer._replace(values=values.astype(np.float16)))
-    return KVCache(layers, "float16", cache.model, cache.position)
 
 
 def left_of_the_mean(cache: KVCache, decoded: KVCache, calibration: Calibration) -> float:
@@ -43,7 +32,7 @@ def left_of_the_mean(cache: KVCache, decoded: KVCache, calibration: Calibration)
 
 
 def test_what_coding_leaves_of_the_mean_is_sent(
-    make, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+    make, moved, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = moved(make(400, seed=9), 0.5)
     with_it = kv.compress(cache, quality=20, calibration=calibration)
@@ -59,7 +48,7 @@ def test_what_coding_leaves_of_the_mean_is_sent(
     assert left[0] < 0.3 * left[1]
 
 
-def test_tables_there_and_back(make, calibration: Calibration) -> None:
+def test_tables_there_and_back(make, moved, calibration: Calibration) -> None:
     cache = moved(make(400, seed=9), 0.5)
     data = kv.compress(cache, quality=30, calibration=calibration)
     decoder = Decoder(io.BytesIO(data), calibration)
@@ -75,14 +64,14 @@ def test_tables_there_and_back(make, calibration: Calibration) -> None:
         plan.unpack(packed[:-3], decoder.layout, level, calibration)
 
 
-def test_a_fixed_rate_sends_none(make, calibration: Calibration) -> None:
+def test_a_fixed_rate_sends_none(make, moved, calibration: Calibration) -> None:
     cache = moved(make(400, seed=9), 0.5)
     data = kv.compress(cache, bits=2.0, calibration=calibration)
     found = Decoder(io.BytesIO(data), calibration).plan
     assert all(part.components.residue is None for part in found.values())
 
 
-def test_other_caches_make_other_transforms(make, calibration: Calibration) -> None:
+def test_other_caches_make_other_transforms(make, moved, calibration: Calibration) -> None:
     seen = []
     made = refit(calibration, (moved(make(300, seed=seed), 1.0) for seed in (11, 12)), seen.append)
     assert seen == [1, 2]
@@ -101,7 +90,7 @@ def test_caches_that_do_not_fit(make, calibration: Calibration) -> None:
         refit(calibration, [make(3)])
 
 
-def test_the_command(make, calibration: Calibration, tmp_path: Path) -> None:
+def test_the_command(make, moved, calibration: Calibration, tmp_path: Path) -> None:
     calibration.save(tmp_path / "old.kvcal.safetensors", {"name": "old", "licence": "Apache-2.0"})
     (tmp_path / "caches").mkdir()
     for seed in (11, 12):
