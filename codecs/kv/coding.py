@@ -33,6 +33,7 @@ BANDS, TOKENS = 1, 2  # flags: which corrections a block has
 WEAKEST = (
     8  # components of lower tables, deviations below a quarter of a step, are not coded: it gains nothing
 )
+RESIDUES_A_STEP = 16
 LARGEST = 2**15 - 1  # a symbol's magnitude
 MOST = 12  # of a correction
 IGNORED = 1  # components of higher tables decide about corrections
@@ -85,6 +86,8 @@ class Components:
         (rank,) int32: logarithms of deviations in units, the transform's or those of this cache.
     shift
         (rank,) int32: what is taken off the components, in halves of a step; or None.
+    residue
+        (width,) int32: what is left of this cache's mean in the weighted domain, in sixteenths of a step; or None.
     prepared
         What was packed for compiled code, by what it is for.
     """
@@ -93,6 +96,7 @@ class Components:
     level: int
     scale: Integers
     shift: Integers | None = None
+    residue: Integers | None = None
     prepared: dict[tuple[str, str, int], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -127,6 +131,17 @@ class Components:
         if self.shift is None:
             return np.zeros(self.count, np.float32)
         return (self.shift[self.coded] / np.float32(2)).astype(np.float32)
+
+    @cached_property
+    def centre(self) -> Floats:
+        """(width,) what decoded tokens are around: the mean, and what coding would leave of this cache's own.
+
+        Errors that all tokens share do not average out where attention sums over them.
+        """
+        if self.residue is None:
+            return self.transform.mean
+        moved = self.residue * np.float32(self.step / RESIDUES_A_STEP)
+        return self.transform.mean + self.transform.unweighted(moved.astype(np.float32))
 
     @cached_property
     def strong(self) -> NDArray[np.bool_]:
@@ -170,7 +185,7 @@ class Components:
             made = self.transform
             self.prepared[key] = _native.KvSynthesis(
                 dispatch.isa(), True, made.synthesis, self.coded.astype(np.int32), self.strong.astype(np.uint8),
-                self.offsets, self.step, made.mean, out.shape[3],
+                self.offsets, self.step, self.centre, out.shape[3],
             )  # fmt: skip
         self.prepared[key].run(symbols, *turns, dtype, _bits(out))
 

@@ -98,7 +98,8 @@ def matrices_of(part: AnyPart, channels: int, rope: Rope | None, device: Any) ->
                 if part.shift is None
                 else part.shift[part.coded] / np.float32(2)
             )
-            offset, bias = (-half).astype(np.float32), (mean + half @ synthesis).astype(np.float32)
+            centre = part.centre
+            offset, bias = (-half).astype(np.float32), (centre + half @ synthesis).astype(np.float32)
         turned = (0, False) if rope is None else (rope.dim, rope.layout == "interleaved")
         pairs = gpu.Pairs.of(channels, *turned)
         kept[key] = gpu.Matrices(analysis, offset, synthesis, mean, bias, pairs, channels, device)

@@ -100,7 +100,7 @@ class FixedPart:
         matrix = np.zeros((self.count, len(part.transform.mean)), np.float32)
         rows = part.transform.synthesis[self.chosen]
         matrix[:inner] = rows * self.deviation[:, None]
-        bias = part.transform.mean
+        bias = part.centre
         if part.shift is not None:
             bias = bias + (part.shift[self.chosen] * np.float32(part.step / 2)) @ rows
         return matrix, bias.astype(np.float32)

@@ -46,7 +46,7 @@ def plan_for(
         guess = min(int(FIRST_LEVEL + LEVELS_A_BIT * bits), MAX_LEVEL)
         first = plan.plan_of(layout, guess, None, sample)
         level = level_for([part.scale for part in first.values()], size)
-    return level, plan.plan_of(layout, level, calibration, sample)
+    return level, plan.plan_of(layout, level, calibration, sample, centred=False)
 
 
 def restored(found: plan.Plan, header: Header) -> AnyPlan:

@@ -4,6 +4,7 @@ Payload of the chunk TABLES, for each group its keys, then its values: a byte, a
 
 0. nothing: components as in the calibration;
 1. corrections: numbers (whole tables, added to the scales), numbers (shifts in halves of a step);
+3. the same, then numbers (of each channel in the weighted domain, added to the mean, in sixteenths of a step);
 2. a transform: varint rank, numbers (scales, in whole tables), numbers (the mean in the weighted domain, in quarters of
    a step), u8 (0 or 1: weights follow), numbers (logarithms of the weight of each head), varint bytes, the basis.
 
@@ -15,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.calibration import Calibration
-from siglum.codecs.kv.coding import WEAKEST, Analyser, Components, Floats
+from siglum.codecs.kv.coding import RESIDUES_A_STEP, WEAKEST, Analyser, Components, Floats
 from siglum.codecs.kv.fit import fit_transform
-from siglum.codecs.kv.layout import KEYS, VALUES, Layout
+from siglum.codecs.kv.layout import BLOCK, KEYS, VALUES, Layout
 from siglum.codecs.kv.packing import (
     check_rank,
     pack_basis,
@@ -35,10 +37,11 @@ from siglum.codecs.kv.transform import Transform
 from siglum.errors import MalformedHeader
 from siglum.kernels import dispatch
 
-AS_CALIBRATED, CORRECTED, ESTIMATED = 0, 1, 2
+AS_CALIBRATED, CORRECTED, ESTIMATED, CENTRED = 0, 1, 2, 3
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
 REACH = 34  # tables below the weakest that is coded
 MOST_CHANGE = 64  # of a scale, in tables
+MOST_RESIDUE = 2**15  # of a mean, in sixteenths of a step
 LOCAL_FINENESS = -474  # of bases that travel with the cache: 0.05 of a step
 LOCAL_FLOOR = -160  # below the step, in units: components that would hardly ever be anything but zero
 MAX_WEIGHT = 300  # of a head, in whole tables
@@ -48,8 +51,16 @@ RELATIVE = 0.5  # how far heads are brought to equal strength where nothing is k
 Plan = Mapping[tuple[int, int], Components]
 
 
-def plan_of(layout: Layout, level: int, calibration: Calibration | None, sample: Sample) -> Plan:
-    """Decide what the cache that `sample` is taken from is coded with."""
+def plan_of(
+    layout: Layout, level: int, calibration: Calibration | None, sample: Sample, centred: bool = True
+) -> Plan:
+    """Decide what the cache that `sample` is taken from is coded with.
+
+    Parameters
+    ----------
+    centred
+        Whether what coding by the step leaves of the cache's mean is sent.
+    """
     plan, tokens = {}, sample.tokens
     for group in range(len(layout.groups)):
         for which in (KEYS, VALUES):
@@ -60,7 +71,7 @@ def plan_of(layout: Layout, level: int, calibration: Calibration | None, sample:
             else:
                 plain = as_calibrated(calibration, group, which, level)
                 plan[group, which] = (
-                    _corrected(plain, layout, group, which, sample) if tokens >= FEWEST else plain
+                    _corrected(plain, layout, group, which, sample, centred) if tokens >= FEWEST else plain
                 )
     return plan
 
@@ -87,10 +98,12 @@ def pack(plan: Plan, layout: Layout, calibrated: bool) -> bytes:
         elif part.shift is None:
             out.append(AS_CALIBRATED)
         else:
-            out.append(CORRECTED)
+            out.append(CORRECTED if part.residue is None else CENTRED)
             reach = reach_of(part)
             pack_numbers(out, (part.scale - part.transform.scale)[:reach] // UNITS_A_TABLE)
             pack_numbers(out, part.shift[:reach])
+            if part.residue is not None:
+                pack_numbers(out, part.residue)
     return bytes(out)
 
 
@@ -108,9 +121,11 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
             kind = source.read(1, "a kind of tables")[0]
             if kind == ESTIMATED and calibration is None:
                 plan[group, which] = _unpack_transform(source, layout, group, which, level)
-            elif kind in (AS_CALIBRATED, CORRECTED) and calibration is not None:
+            elif kind in (AS_CALIBRATED, CORRECTED, CENTRED) and calibration is not None:
                 plain = as_calibrated(calibration, group, which, level)
-                plan[group, which] = plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain)
+                plan[group, which] = (
+                    plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain, kind == CENTRED)
+                )
             else:
                 raise MalformedHeader(f"tables of kind {kind} do not fit the file's header: it is damaged")
     if not source.at_end():
@@ -118,7 +133,9 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
     return plan
 
 
-def _corrected(part: Components, layout: Layout, group: int, which: int, sample: Sample) -> Components:
+def _corrected(
+    part: Components, layout: Layout, group: int, which: int, sample: Sample, centred: bool
+) -> Components:
     """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
     made, step = part.transform, step_units(part.level)
     reach = reach_of(part)
@@ -134,9 +151,9 @@ def _corrected(part: Components, layout: Layout, group: int, which: int, sample:
     values = sample.components(group, which, part.prepared[key])
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     shift, scale = np.zeros(made.rank, np.int32), part.scale.copy()
-    centred = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
-    shift[:reach] = np.clip(centred, -(2**24), 2**24)
-    spread = np.sqrt(np.mean(np.square(values - centred / 2), axis=0))
+    moved = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
+    shift[:reach] = np.clip(moved, -(2**24), 2**24)
+    spread = np.sqrt(np.mean(np.square(values - moved / 2), axis=0))
     found = units_of(np.maximum(spread, 1e-3)) + step
     change = np.clip(np.rint((found - scale[:reach]) / UNITS_A_TABLE), -MOST_CHANGE, MOST_CHANGE)
     change = change.astype(np.int32)
@@ -144,7 +161,39 @@ def _corrected(part: Components, layout: Layout, group: int, which: int, sample:
     idle = table_of(np.maximum(scale[:reach], scale[:reach] + change * UNITS_A_TABLE), step) < WEAKEST
     scale[:reach] += np.where(idle, 0, change) * UNITS_A_TABLE
     shift[:reach][idle] = 0
-    return Components(made, part.level, scale, shift)
+    if not centred:
+        return Components(made, part.level, scale, shift)
+    coded = table_of(scale[:reach], step) >= WEAKEST
+    half = (shift[:reach] / 2).astype(np.float32)
+    decoded = (np.rint(values - half) + half) * coded
+    residue = _residue(part, sample.rows(group, which), decoded)
+    return Components(made, part.level, scale, shift, residue if residue.any() else None)
+
+
+def _residue(part: Components, rows: Floats, decoded: Floats) -> NDArray[np.int32]:
+    """What coding leaves of a cache's mean (width,), in sixteenths of a step, as far as a sample tells it.
+
+    Parameters
+    ----------
+    rows
+        Tokens (n, width).
+    decoded
+        Their first components (n, count) as they will be decoded, in steps.
+    """
+    made, whole = part.transform, len(rows) // BLOCK * BLOCK
+
+    def spans(numbers: Floats) -> Floats:
+        return numbers[:whole].reshape(-1, BLOCK, numbers.shape[1]).mean(axis=1)
+
+    back = (spans(decoded) * np.float32(part.step)) @ made.synthesis[: decoded.shape[1]]
+    left = made.weighted(spans(rows) - made.mean - back) / part.step
+    mean = left.mean(axis=0)
+    doubt = left.var(axis=0, ddof=1) / len(left)
+    kept = np.maximum(1 - doubt / np.maximum(np.square(mean), 1e-12), 0)  # as James and Stein shrink
+    found: NDArray[np.int32] = np.clip(
+        np.rint(RESIDUES_A_STEP * kept * mean), -MOST_RESIDUE, MOST_RESIDUE
+    ).astype(np.int32)
+    return found
 
 
 def reach_of(part: Components) -> int:
@@ -153,13 +202,16 @@ def reach_of(part: Components) -> int:
     return int(np.count_nonzero(tables >= WEAKEST - REACH))
 
 
-def _unpack_corrections(source: Source, part: Components) -> Components:
+def _unpack_corrections(source: Source, part: Components, centred: bool) -> Components:
     scale, shift = part.scale.copy(), np.zeros(part.transform.rank, np.int32)
     reach = reach_of(part)
     change = np.clip(unpack_numbers(source, reach), -MOST_CHANGE, MOST_CHANGE)
     scale[:reach] += change * UNITS_A_TABLE
     shift[:reach] = unpack_numbers(source, reach)
-    return Components(part.transform, part.level, scale, shift)
+    residue = None
+    if centred:
+        residue = np.clip(unpack_numbers(source, len(part.transform.mean)), -MOST_RESIDUE, MOST_RESIDUE)
+    return Components(part.transform, part.level, scale, shift, residue)
 
 
 def _estimated(layout: Layout, group: int, which: int, level: int, tokens: int, rows: Floats) -> Components:

@@ -55,6 +55,18 @@ class Transform:
         dual: Floats = self.basis @ np.linalg.inv(self.basis.T @ self.basis)
         return np.ascontiguousarray(self._weighted(dual, inverse=False))
 
+    def weighted(self, rows: Floats) -> Floats:
+        """Rows (n, width) of channels in the weighted domain."""
+        return np.ascontiguousarray(self._weighted(rows.T, inverse=False).T)
+
+    def unweighted(self, row: Floats) -> Floats:
+        """The channels (width,) of a row in the weighted domain."""
+        if self.weight is None or self.weight.ndim == 1:
+            return np.ascontiguousarray(self._weighted(row[:, None], inverse=True)[:, 0])
+        blocks, size, _ = self.weight.shape
+        parts = np.linalg.solve(self.weight, row.reshape(blocks, size, 1))
+        return parts.reshape(row.shape).astype(np.float32)
+
     def _weighted(self, columns: Floats, *, inverse: bool) -> Floats:
         if self.weight is None:
             return columns

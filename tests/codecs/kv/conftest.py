@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from siglum.codecs.kv.cache import KVCache, from_float
+from siglum.codecs.kv.cache import KVCache, as_float, from_float
 from siglum.codecs.kv.calibrate import Moments, fit_calibration
 from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.rope import Rope
@@ -43,8 +44,7 @@ def make() -> Callable[..., KVCache]:
     return make_cache
 
 
-@pytest.fixture(scope="session")
-def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+def make_calibration(path: Path) -> Calibration:
     """Of caches of `make_cache` with other seeds; gradients are noise."""
     moments = None
     for seed in range(1, 4):
@@ -59,6 +59,28 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
             for layer in cache.layers
         ]
         moments.add(cache, KVCache(slopes, "float32"), 64)
-    path = tmp_path_factory.mktemp("calibration") / "synthetic.kvcal.safetensors"
+    assert moments is not None
     card = {"name": "synthetic", "licence": "Apache-2.0", "models": ["Synthetic-1"]}
     return fit_calibration(moments).save(path, card)
+
+
+def make_moved(cache: KVCache, by: float) -> KVCache:
+    """The cache of another domain: values have other means, and their channels another order."""
+    random = np.random.default_rng(5)
+    layers = []
+    for layer in cache.layers:
+        offset = by * random.standard_normal((layer.values.shape[0], 1, layer.values.shape[2]))
+        values = as_float(layer.values, cache.dtype)[:, :, ::-1] + offset
+        layers.append(layer._replace(values=values.astype(np.float16)))
+    return KVCache(layers, "float16", cache.model, cache.position)
+
+
+@pytest.fixture(scope="session")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    """That of `make_calibration`."""
+    return make_calibration(tmp_path_factory.mktemp("calibration") / "synthetic.kvcal.safetensors")
+
+
+@pytest.fixture
+def moved() -> Callable[[KVCache, float], KVCache]:
+    return make_moved
