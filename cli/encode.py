@@ -38,7 +38,7 @@ TUNES = ("psnr", "ms-ssim")
     "--quality",
     type=click.FloatRange(0, 100),
     metavar="0..100",
-    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}; of recordings 50]",
+    help=f"Higher is better and larger.  [default: {DEFAULT_QUALITY:g}; of recordings 70]",
 )
 @click.option("-b", "--rate", metavar="RATE", help="The best quality within a rate, such as 0.5bpp or 3kbps.")
 @click.option(

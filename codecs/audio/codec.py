@@ -20,7 +20,7 @@ from siglum.errors import UsageError
 from siglum.kernels import dispatch
 
 DEFAULT_MODEL = "speech"
-DEFAULT_QUALITY = 50.0
+DEFAULT_QUALITY = 70.0
 BEAMS = (1, 1, 1, 1, 1, 4, 8, 16, 32)  # partial solutions at effort 1 to 9
 PRICES = (0.0, 0.0, 0.0, 0.015, 0.015, 0.0, 0.0, 0.0, 0.0)  # of bits in a search without a beam
 _PIECE = 2**17  # samples that are pushed at once
@@ -34,7 +34,7 @@ class AudioConfig:
     Attributes
     ----------
     quality
-        0 (smallest) to 100, of all parts of a recording alike. None: 50, unless there is a bit rate.
+        0 (smallest) to 100, of all parts of a recording alike. None: 70, unless there is a bit rate.
     bitrate
         Bits a second that the file has at most; instead of a quality.
     model
