@@ -21,8 +21,8 @@ from siglum.kernels import dispatch
 
 DEFAULT_MODEL = "speech"
 DEFAULT_QUALITY = 70.0
-BEAMS = (1, 1, 1, 1, 1, 4, 8, 16, 32)  # partial solutions at effort 1 to 9
-PRICES = (0.0, 0.0, 0.0, 0.015, 0.015, 0.0, 0.0, 0.0, 0.0)  # of bits in a search without a beam
+BEAMS = (1, 1, 1, 4, 4, 8, 16, 32, 64)  # partial solutions at effort 1 to 9
+PRICES = (0.0, 0.0, 0.015) + (0.0,) * 6  # of bits in a search without a beam
 _PIECE = 2**17  # samples that are pushed at once
 _READ = 2**12  # bytes of a file at a time: some seconds
 
@@ -40,8 +40,7 @@ class AudioConfig:
     model
         Name of the model; None: "speech".
     effort
-        1 to 9: from 4 on codes are chosen by what they cost, too; from 6 on by a search that keeps several partial
-        solutions.
+        1 to 9: at 3 codes are chosen by what they cost, too; from 4 on by a search that keeps several partial solutions.
     frames
         Frames of a chunk, from 16; None: about 1.5 kB, 2 to 8 seconds.
     threads

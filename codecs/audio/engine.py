@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.noise import Noise
 from siglum.codecs.audio.presets import Preset
 from siglum.kernels.float_network import FloatNetwork, Pointwise
 
@@ -37,6 +38,7 @@ class Engine:
         steps = np.arange(preset.window)
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * steps / preset.window)).astype(np.float32)
         self.cosines = _cosines(preset.frame)
+        self.noise = Noise(preset)
         low = self._array("encoder.low") @ self.cosines.T
         self.low_in = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
         skip = self._array("encoder.skip")
@@ -217,9 +219,10 @@ class Decoder:
         total = np.empty(0, np.float32)
         if len(x):
             x = _normalised(x)
+            rows = engine.noise.rows(self._latents[: len(x)])
             self._add_low(x)
             out = engine.decoder_out(x[None], threads=self._threads)[0]
-            windows = self._windows(out).reshape(-1, 4, p.hop)
+            windows = self._windows(out, rows).reshape(-1, 4, p.hop)
             count = len(windows)
             hops = np.concatenate([self._sum, np.zeros((count, p.hop), np.float32)])
             for part in (3, 2, 1, 0):  # older windows first, as when they came in other pieces
@@ -249,7 +252,7 @@ class Decoder:
         self._low_skip = 0
         self._low = np.concatenate([self._low, made])
 
-    def _windows(self, out: Floats) -> Floats:
+    def _windows(self, out: Floats, rows: NDArray[np.int64]) -> Floats:
         """(T, 6 bins) -> (2T, window): log magnitudes and directions to windowed samples."""
         p = self._engine.preset
         level, real, imaginary = np.moveaxis(out.reshape(-1, 3, p.bins), 1, 0)
@@ -257,6 +260,7 @@ class Decoder:
         size *= np.float32(p.window / 6) / np.sqrt(real * real + imaginary * imaginary + np.float32(1e-6))
         spectra = np.empty(real.shape, np.complex64)
         spectra.real, spectra.imag = real * size, imaginary * size
+        self._engine.noise.mix(spectra, rows)
         return np.asarray(np.fft.irfft(spectra, p.window), np.float32) * self._engine.window
 
 
