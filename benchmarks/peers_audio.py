@@ -43,7 +43,9 @@ def aac(name: str, threads: int) -> Coder:
 def mp3(name: str, threads: int) -> Coder:
     """MP3 by LAME, average bit rate, its slowest search."""
     options = {"abr": "1", "compression_level": "0"}
-    return _by_ffmpeg(name, "libmp3lame", "mp3", ".mp3", (8, 12, 16, 24, 32, 48, 64, 96), options, MP3_RATES)
+    return _by_ffmpeg(
+        name, "libmp3lame", "mp3", ".mp3", (8, 12, 16, 24, 32, 48, 64, 96), options, MP3_RATES, slack=1152
+    )
 
 
 def vorbis(name: str, threads: int) -> Coder:

@@ -40,7 +40,8 @@ class AudioConfig:
     model
         Name of the model; None: "speech".
     effort
-        1 to 9: at 3 codes are chosen by what they cost, too; from 4 on by a search that keeps several partial solutions.
+        1 to 9: at 3 codes are chosen by what they cost, too; from 4 on by a search that keeps several partial
+        solutions.
     frames
         Frames of a chunk, from 16; None: about 1.5 kB, 2 to 8 seconds.
     threads

@@ -2,7 +2,7 @@
 
 Run it only when the format or the shipped model changes, and say so in CHANGELOG.md:
     python tests/codecs/audio/make_golden.py
-Each NAME.sgl has NAME.flac beside it, what it decoded to, and SYMBOLS.json the checksums of its chunks' symbols.
+Each NAME.sgl has NAME.flac beside it, what it decoded to (none for no samples), and SYMBOLS.json the checksums of its chunks' symbols.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def main() -> None:
         (FOLDER / f"{name}.sgl").write_bytes(data)
         recording = AudioCodec().decode_audio(data)
         levels = np.clip(np.rint(recording.samples * 32768), -32768, 32767).astype(np.int16)
-        soundfile.write(FOLDER / f"{name}.flac", levels, recording.rate, subtype="PCM_16")
+        if levels.size:
+            soundfile.write(FOLDER / f"{name}.flac", levels, recording.rate, subtype="PCM_16")
         symbols[name] = [chunk.symbols_crc for chunk in container.Reader(data).chunks()]
     (FOLDER / "SYMBOLS.json").write_text(json.dumps(symbols, indent=1) + "\n")
 

@@ -26,6 +26,9 @@ def test_there_are_all() -> None:
 def test_decodes(name: str, threads: int) -> None:
     data = (FOLDER / f"{name}.sgl").read_bytes()
     recording = AudioCodec(threads=threads).decode_audio(data)
+    if name == "nothing":
+        assert recording.samples.shape == (0, 1)
+        return
     levels, rate = soundfile.read(FOLDER / f"{name}.flac", dtype="int16", always_2d=True)
     assert recording.rate == rate and recording.samples.shape == levels.shape
     assert np.abs(np.clip(recording.samples * 32768, -32768, 32767) - levels).max(initial=0) <= 1.5
