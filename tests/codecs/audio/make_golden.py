@@ -2,7 +2,8 @@
 
 Run it only when the format or the shipped model changes, and say so in CHANGELOG.md:
     python tests/codecs/audio/make_golden.py
-Each NAME.sgl has NAME.flac beside it, what it decoded to (none for no samples), and SYMBOLS.json the checksums of its chunks' symbols.
+Each NAME.sgl has NAME.flac beside it, what it decoded to (none for no samples), and SYMBOLS.json
+the checksums of its chunks' symbols.
 """
 
 from __future__ import annotations
