@@ -236,6 +236,8 @@ class Trainer:
             if self.seconds >= save_due:
                 save_due = self.seconds + SAVE_SECONDS
                 self.save()
+        if not self.model.quantised:
+            self.start_quantizer()
         self.report()
         self.save()
 
