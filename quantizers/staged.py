@@ -172,6 +172,10 @@ class Staged(Quantizer):
 
     def _start(self, x: Tensor) -> None:
         self._start_rotation(x)
+        self._start_books(x)
+
+    def _start_books(self, x: Tensor) -> None:
+        """Set all codebooks from vectors, each from what those before it leave."""
         y = self.rotate(x)
         for part, members in self.chains():
             rest = y[:, part].contiguous()

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 Counts = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 _ROUNDS = 16
-_SOFTEST, _HARDEST = (
-    1e-7,
-    1e3,
-)  # weights of a bit between which the search looks, relative to a latent's energy
+# Weights of a bit between which the search looks, relative to a latent's energy.
+_SOFTEST, _HARDEST = 1e-7, 1e3
 
 
 def at(errors: Floats, bits: Floats, weight: float) -> Counts:

@@ -6,14 +6,14 @@ needs of the frames before is kept: so pushing a recording in pieces gives, bit 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, LOW, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.constants import COMPRESSION, HOPS, LOUDEST, MAGNITUDE_FLOOR, TAPS
+from siglum.codecs.audio.cosines import cosines
 from siglum.codecs.audio.noise import Noise
 from siglum.codecs.audio.presets import Preset
 from siglum.kernels.float_network import FloatNetwork, Pointwise
@@ -37,7 +37,7 @@ class Engine:
         self._tensors = tensors
         steps = np.arange(preset.window)
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * steps / preset.window)).astype(np.float32)
-        self.cosines = _cosines(preset.frame)
+        self.cosines = cosines(preset.frame)
         self.noise = Noise(preset)
         low = self._array("encoder.low") @ self.cosines.T
         self.low_in = self._network(Pointwise(low, np.zeros(len(low), np.float32)))
@@ -91,13 +91,6 @@ class Engine:
 
     def _array(self, name: str) -> Floats:
         return np.ascontiguousarray(self._tensors[name], np.float32)
-
-
-def _cosines(frame: int) -> Floats:
-    """As `transform.cosines`: (2 frame, LOW)."""
-    n, k = np.arange(2 * frame)[:, None], np.arange(LOW)
-    waves = np.cos(math.pi / frame * (n + 0.5 + frame / 2) * (k + 0.5))
-    return np.asarray(np.sin(math.pi / (2 * frame) * (n + 0.5)) * waves * math.sqrt(2 / frame), np.float32)
 
 
 class _Filter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from siglum.codecs import container
 from siglum.codecs.audio.gain import LEAST, MOST, RAMP
@@ -184,7 +185,7 @@ def unpack(payload: bytes, channels: int, most: int) -> tuple[Head, list[bytes]]
     return replace(head, sizes=tuple(sizes)), parts
 
 
-def moved(payload: bytes, channels: int, most: int, **changes: object) -> bytes:
+def moved(payload: bytes, channels: int, most: int, **changes: Any) -> bytes:
     """A chunk with another head and the same codes."""
     head, parts = unpack(payload, channels, most)
-    return pack(replace(head, **changes), parts)  # type: ignore[arg-type]
+    return pack(replace(head, **changes), parts)

@@ -50,17 +50,9 @@ def mel_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
 
 def complex_loss(x: Tensor, y: Tensor, windows: tuple[int, ...] = (256, 512, 1024)) -> Tensor:
     """Distance of spectra with magnitudes to the power 0.3, phases kept, relative to the original's: (B,)."""
-    losses = []
-    for window in windows:
-        pair = []
-        for part in (x, y):
-            values = spectra(part, window)
-            scale = (magnitudes(values) + 1e-4) ** -0.7
-            pair.append((values.real * scale, values.imag * scale))
-        (a, b), (c, d) = pair
-        error = ((a - c) ** 2 + (b - d) ** 2 + 1e-8).sqrt().mean((1, 2))
-        losses.append(error / ((a**2 + b**2 + 1e-8).sqrt().mean((1, 2)) + 0.05))
-    return torch.stack(losses).mean(0)
+    return torch.stack(
+        [_distance(spectra(x, window), spectra(y, window), 0.3, 0.05) for window in windows]
+    ).mean(0)
 
 
 def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
@@ -74,15 +66,24 @@ def low_loss(x: Tensor, y: Tensor, rate: int) -> Tensor:
         frequency = torch.arange(window // 2 + 1) * (rate / window)
         weight = ((1500 - frequency) / 900).clamp(0, 1)
         count = int((weight > 0).sum())
-        pair = []
-        for part in (x, y):
-            values = spectra(part, window)[..., :count]
-            scale = (magnitudes(values) + 1e-4) ** -0.5
-            pair.append((values.real * scale, values.imag * scale))
-        (a, b), (c, d) = pair
-        error = (((a - c) ** 2 + (b - d) ** 2 + 1e-8).sqrt() * weight[:count]).mean((1, 2))
-        losses.append(error / (((a**2 + b**2 + 1e-8).sqrt() * weight[:count]).mean((1, 2)) + 0.005))
+        a, b = (spectra(part, window)[..., :count] for part in (x, y))
+        losses.append(_distance(a, b, 0.5, 0.005, weight[:count]))
     return torch.stack(losses).mean(0)
+
+
+def _distance(x: Tensor, y: Tensor, power: float, floor: float, weight: Tensor | None = None) -> Tensor:
+    """Mean distance of spectra with compressed magnitudes, relative to the first one's size plus a floor: (B,)."""
+    (a, b), (c, d) = (_compressed(part, power) for part in (x, y))
+    error, size = ((a - c) ** 2 + (b - d) ** 2 + 1e-8).sqrt(), (a**2 + b**2 + 1e-8).sqrt()
+    if weight is not None:
+        error, size = error * weight, size * weight
+    return error.mean((1, 2)) / (size.mean((1, 2)) + floor)
+
+
+def _compressed(values: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts with magnitudes to a power."""
+    scale = (magnitudes(values) + 1e-4) ** (power - 1)
+    return values.real * scale, values.imag * scale
 
 
 @cache

@@ -10,7 +10,6 @@ of them five back and one ahead: how far ahead a model looks is its latency.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from siglum.codecs.audio.constants import (
     SKIP_ENERGY,
     TAPS,
 )
+from siglum.codecs.audio.cosines import cosines
 from siglum.codecs.audio.presets import Preset
 from siglum.quantizers.group_residual import GroupResidualQuantizer
 
@@ -91,13 +91,7 @@ class FrameQuantizer(GroupResidualQuantizer):
         dealt = [axes[:, group : first : self.step - 1] for group in range(self.step - 1)]
         assert self.rotation is not None
         self.rotation.assign(torch.cat([*dealt, basis, axes[:, first:]], 1).float(), x.mean(0))
-        y = self.rotate(x)
-        for part, members in self.chains():
-            left = y[:, part].contiguous()
-            for stage in members:
-                book = self.codebooks[stage]
-                book.start(left)
-                left = left - book.vectors()[book.lookup(left)]
+        self._start_books(x)
 
     def _dropped(self, rows: int, share: int, device: torch.device) -> Tensor | None:
         if self.counts is None:
@@ -114,21 +108,13 @@ class Outcome(NamedTuple):
     usage: tuple[float, ...]
 
 
-def cosines(frame: int) -> Tensor:
-    """The first `LOW` functions of a modified cosine transform with a sine window: (2 frame, LOW)."""
-    n = torch.arange(2 * frame, dtype=torch.float64)[:, None]
-    k = torch.arange(LOW, dtype=torch.float64)
-    waves = torch.cos(math.pi / frame * (n + 0.5 + frame / 2) * (k + 0.5))
-    return (torch.sin(math.pi / (2 * frame) * (n + 0.5)) * waves * math.sqrt(2 / frame)).float()
-
-
 class AudioModel(nn.Module):
     """Samples (B, N) at the preset's rate -> latents (B, T, D) -> codes (B, T, G * R) -> samples."""
 
     window: Tensor
     cosines: Tensor
 
-    def __init__(self, preset: Preset, quantizer: dict[str, object] | None = None) -> None:
+    def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.preset = preset
         p = preset
@@ -150,7 +136,7 @@ class AudioModel(nn.Module):
         self.low_refine = nn.Linear(p.decoder_width, LOW)
         nn.init.zeros_(self.low_refine.weight)
         nn.init.zeros_(self.low_refine.bias)
-        self.register_buffer("cosines", cosines(p.frame), persistent=False)
+        self.register_buffer("cosines", torch.from_numpy(cosines(p.frame)), persistent=False)
         self.quantizer = FrameQuantizer(
             p.latent,
             p.groups,

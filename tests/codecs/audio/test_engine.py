@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 SMALL = Preset(16000, 160, 32, 2, 3, 32, 48, 3, 2, 64, 4, 2)
 
 
-def model_of(preset: Preset):  # type: ignore[no-untyped-def]
+def model_of(preset: Preset) -> Any:
     from siglum.codecs.audio.transform import AudioModel
 
     torch.manual_seed(1)
@@ -32,7 +33,7 @@ def model_of(preset: Preset):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
-def pair():  # type: ignore[no-untyped-def]
+def pair() -> tuple[Any, Engine]:
     from siglum.codecs.audio.export import tensors_of
 
     model = model_of(SMALL)
@@ -44,7 +45,7 @@ def sound(frames: int, seed: int = 0) -> np.ndarray:
     return (random.standard_normal(frames * SMALL.frame) * 0.07).astype(np.float32)
 
 
-def test_values_are_those_of_torch(pair, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_values_are_those_of_torch(pair: tuple[Any, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     model, engine = pair
     monkeypatch.setattr(Noise, "mix", lambda self, spectra, rows: None)
     x = sound(40)
@@ -62,7 +63,7 @@ def test_values_are_those_of_torch(pair, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 30), st.data())
-def test_pieces_give_the_same_bits(pair, frames: int, data: st.DataObject) -> None:  # type: ignore[no-untyped-def]
+def test_pieces_give_the_same_bits(pair: tuple[Any, Engine], frames: int, data: st.DataObject) -> None:
     _, engine = pair
     x = sound(frames)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=5)))
