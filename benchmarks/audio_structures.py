@@ -16,7 +16,7 @@ from siglum.benchmarks.audio_metrics import mel_distance, pesq, stoi
 from siglum.benchmarks.items import Audio
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
-from siglum.codecs.audio.train import Recipe, levelled, make_optimizers
+from siglum.codecs.audio.train import Recipe, levelled, optimizers_of
 from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler
 from siglum.quantizers.group_residual import GroupResidualQuantizer
@@ -112,7 +112,7 @@ class Arm:
         torch.manual_seed(plan.seed)
         self.model, self.average = _model(plan.structure), _model(plan.structure)
         self.average.load_state_dict(self.model.state_dict())
-        self.optimizers = make_optimizers(self.model, Recipe())
+        self.optimizers = optimizers_of(self.model, Recipe())
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
 

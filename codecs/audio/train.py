@@ -19,6 +19,7 @@ from siglum.codecs.audio.constants import LEVEL
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import PRESETS
 from siglum.codecs.audio.transform import AudioModel
+from siglum.codecs.optimising import make_optimizers, rate_factor, update_average
 from siglum.datasets.audio import SegmentSampler, find_recordings, load, speakers
 from siglum.errors import UsageError
 
@@ -51,26 +52,13 @@ class Recipe:
     speeds: tuple[float, ...] = (0.89, 1.0, 1.13)  # every recording at each: more voices
 
 
-def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for everything else; or AdamW alone."""
-    matrices, others = list[nn.Parameter](), list[nn.Parameter]()
-    for name, parameter in model.named_parameters():
-        hidden = parameter.ndim == 2 and name.endswith(("widen.weight", "narrow.weight"))
-        (matrices if hidden and recipe.muon else others).append(parameter)
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.8, 0.98), weight_decay=0.0)
-    ]
-    if matrices:
-        optimizers.append(
-            torch.optim.Muon(
-                matrices,
-                lr=recipe.learning_rate,
-                weight_decay=0.0,
-                adjust_lr_fn="match_rms_adamw",
-                ns_steps=4,
-            )
-        )
-    return optimizers
+def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """What trains an audio model; fewer iterations of Muon than usual, which are much of a step's time here."""
+
+    def hidden(name: str) -> bool:
+        return name.endswith(("widen.weight", "narrow.weight"))
+
+    return make_optimizers(model, hidden, recipe.learning_rate, (0.8, 0.98), muon=recipe.muon, iterations=4)
 
 
 def levelled(samples: Tensor) -> Tensor:
@@ -104,7 +92,7 @@ class Trainer:
         self.train_paths, self.held_paths = train, held
         self.clips = clips(held or train[::50], p.rate, p.frame)
         self.model.start_skip(levelled(torch.from_numpy(self.sampler.batch(80))))
-        self.optimizers = make_optimizers(self.model, recipe)
+        self.optimizers = optimizers_of(self.model, recipe)
         self.step, self.seconds = 0, 0.0
         self.data_note = f"{len(train)} recordings of {data}"
         self.log(f"{len(train)} recordings to train on, {len(self.clips)} clips of others to validate on")
@@ -155,13 +143,6 @@ class Trainer:
         counts[silent] = 0
         return x.clamp(-1, 1), torch.from_numpy(counts), torch.from_numpy(counts.mean(1) / p.stages).float()
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mean = dict(self.average.named_parameters())
-        for name, parameter in self.model.named_parameters():
-            mean[name].lerp_(parameter, 1 - decay)
-
     def start_quantizer(self) -> None:
         """Set rotation and codebooks from latents of training segments."""
         with torch.no_grad():
@@ -194,8 +175,7 @@ class Trainer:
             start = time.perf_counter()
             if not self.model.quantised and self.step >= recipe.continuous:
                 self.start_quantizer()
-            left = (1.0 - self.seconds / budget) / recipe.cooldown
-            factor = min(1.0, (self.step + 1) / recipe.warmup_steps) * min(1.0, max(left, 0.0))
+            factor = rate_factor(self.step, self.seconds / budget, recipe.warmup_steps, recipe.cooldown)
             x, counts, part = self.draw()
             with torch.autocast("cpu", torch.bfloat16):
                 y, commitment, usage = self.model(x, counts)
@@ -219,7 +199,7 @@ class Trainer:
                 if torch.isfinite(norm):
                     optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            self._update_average()
+            update_average(self.average, self.model, self.recipe.ema, self.step)
             self.step += 1
             terms.append([v.mean().item() for v in (loss, mel, loud, phase, low, commitment)])
             self.seconds += time.perf_counter() - start

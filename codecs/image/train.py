@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from siglum.codecs.image.constants import LEVELS, PATCH
 from siglum.codecs.image.ms_ssim import SMALLEST_SIDE, ms_ssim
@@ -28,6 +28,7 @@ from siglum.codecs.image.transform import (
     space_to_depth,
 )
 from siglum.codecs.image.tuning import COSTS
+from siglum.codecs.optimising import make_optimizers, rate_factor, update_average
 from siglum.datasets.images import CropSampler, find_images, load_rgb, split
 from siglum.errors import UsageError
 
@@ -63,34 +64,6 @@ def principal_components(sampler: CropSampler, count: int, crops: int = 384) -> 
     values, vectors = torch.linalg.eigh(second_moment)
     order = torch.argsort(values, descending=True)[:count]
     return vectors[:, order].T.float(), values[order].clamp_min(1e-8).sqrt().float()
-
-
-def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan 2024) for the hidden matrices, AdamW for everything else; or AdamW alone."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        hidden = parameter.ndim == 2 and ".blocks" in name
-        (matrices if hidden and recipe.optimizer == "muon" else others).append(parameter)
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    ]
-    if matrices:
-        if not hasattr(torch.optim, "Muon"):
-            raise UsageError(f"torch {torch.__version__} has no Muon: upgrade to 2.10, or train with adamw")
-        optimizers.append(
-            torch.optim.Muon(
-                matrices, lr=recipe.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-            )
-        )
-    return optimizers
-
-
-def rate_factor(step: int, progress: float, recipe: Recipe) -> float:
-    """Factor on the learning rate at this step and part of the hours."""
-    warm = min(1.0, (step + 1) / recipe.warmup_steps)
-    left = (1.0 - progress) / recipe.cooldown
-    return warm * min(1.0, max(left, 0.0))
 
 
 @torch.no_grad()
@@ -169,7 +142,13 @@ class Trainer:
         self.pictures = validation_pictures(held_out)
         self.model = ImageModel(PRESETS[recipe.preset])
         self.model.start_linear(*principal_components(self.sampler, self.model.preset.latent))
-        self.optimizers = make_optimizers(self.model, recipe)
+        self.optimizers = make_optimizers(
+            self.model,
+            lambda name: ".blocks" in name,
+            recipe.learning_rate,
+            (0.9, 0.98),
+            muon=recipe.optimizer == "muon",
+        )
         self.average = ImageModel(self.model.preset)
         self.average.load_state_dict(self.model.state_dict())
         self.step, self.seconds = 0, 0.0
@@ -209,13 +188,6 @@ class Trainer:
         torch.save(state, temporary)
         temporary.replace(self.out / name)
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mean = dict(self.average.named_parameters())
-        for name, parameter in self.model.named_parameters():
-            mean[name].lerp_(parameter, 1 - decay)
-
     def report(self) -> None:
         """Validate the averaged weights and add a line to the curve."""
         self.average.hyper_synthesis.quantised = self.model.hyper_synthesis.quantised
@@ -241,7 +213,7 @@ class Trainer:
             quantised = progress >= recipe.quantise_from
             if quantised != self.model.hyper_synthesis.quantised:
                 self.model.hyper_synthesis.quantised = quantised
-            factor = rate_factor(self.step, progress, recipe)
+            factor = rate_factor(self.step, progress, recipe.warmup_steps, recipe.cooldown)
             x = torch.from_numpy(self.sampler.batch(recipe.batch)).float() / 255.0
             level = (torch.arange(recipe.batch) + torch.rand(recipe.batch)) * (LEVELS / recipe.batch)
             with torch.autocast("cpu", torch.bfloat16):
@@ -255,7 +227,7 @@ class Trainer:
                 if torch.isfinite(norm):
                     optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            self._update_average()
+            update_average(self.average, self.model, self.recipe.ema, self.step)
             self.step += 1
             losses.append(loss.item())
             self.seconds += time.perf_counter() - start

@@ -22,6 +22,7 @@ from siglum.codecs.image.train import lambda_of, principal_components, validatio
 from siglum.codecs.image_fast import transform
 from siglum.codecs.image_fast.constants import CHANNELS, GROUPS, LEVELS
 from siglum.codecs.image_fast.transform import FastModel
+from siglum.codecs.optimising import update_average
 from siglum.datasets.images import CropSampler, find_images, split
 
 
@@ -135,13 +136,6 @@ class Trainer:
         torch.save(state, temporary)
         temporary.replace(self.out / "last.pt")
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mean = dict(self.average.named_parameters())
-        for name, parameter in self.model.named_parameters():
-            mean[name].lerp_(parameter, 1 - decay)
-
     def report(self) -> None:
         """Validate the averaged weights and add a line to the curve."""
         rows = validate(self.average, self.pictures, (24, 88, 152, 216))
@@ -197,7 +191,7 @@ class Trainer:
             if torch.isfinite(norm):
                 self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            self._update_average()
+            update_average(self.average, self.model, self.recipe.ema, self.step)
             self.step += 1
             losses.append(loss.item())
             self.seconds += time.perf_counter() - begun
