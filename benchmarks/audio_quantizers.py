@@ -35,7 +35,7 @@ Results = Mapping[tuple[str, int], Result]
 def trained(options: argparse.Namespace, structure: str, seed: int, log: Callable[[str], None]) -> Result:
     """Return the measurements of one run, which is trained if it has none yet."""
     from siglum.benchmarks.audio_structures import SMALL, Arm, Plan, measure, shared, usage
-    from siglum.codecs.audio.train import clips
+    from siglum.codecs.audio.segments import clips
     from siglum.datasets.audio import SegmentSampler, find_recordings, speakers
 
     out = options.out / f"{structure}-{seed}"

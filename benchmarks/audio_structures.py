@@ -16,7 +16,8 @@ from siglum.benchmarks.audio_metrics import mel_distance, pesq, stoi
 from siglum.benchmarks.items import Audio
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
-from siglum.codecs.audio.train import Recipe, levelled, optimizers_of
+from siglum.codecs.audio.segments import levelled
+from siglum.codecs.audio.train import Recipe, optimizers_of
 from siglum.codecs.audio.transform import AudioModel
 from siglum.datasets.audio import SegmentSampler
 from siglum.quantizers.group_residual import GroupResidualQuantizer

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from siglum.cli import batch
-from siglum.cli.train_audio import audio
+from siglum.cli.train_audio import audio, audio_decoder
 from siglum.cli.training import begin_torch, check_folder, check_new, training_log, typed
 from siglum.errors import UsageError
 
@@ -328,3 +328,4 @@ def previews(data: str, model: str, out: str) -> None:
 
 
 train.add_command(audio)
+train.add_command(audio_decoder, "audio-decoder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -60,6 +60,40 @@ def rate_factor(step: int, progress: float, warmup_steps: int, cooldown: float) 
     warm = min(1.0, (step + 1) / warmup_steps)
     left = (1.0 - progress) / cooldown
     return warm * min(1.0, max(left, 0.0))
+
+
+def descend(
+    optimizers: Sequence[torch.optim.Optimizer],
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    *,
+    muon: float = 2.0,
+    most: float = 5.0,
+) -> float:
+    """One step along gradients clipped to a norm; none where they are not finite. Gradients are cleared.
+
+    Parameters
+    ----------
+    parameters
+        All that the optimisers move.
+    muon
+        Factor on Muon's rate.
+    most
+        Largest norm of all gradients together.
+
+    Returns
+    -------
+    The norm before clipping.
+    """
+    norm = torch.nn.utils.clip_grad_norm_(parameters, most)
+    for optimizer in optimizers:
+        factor = muon if type(optimizer).__name__ == "Muon" else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * factor
+        if torch.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return float(norm)
 
 
 @torch.no_grad()

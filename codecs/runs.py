@@ -62,6 +62,25 @@ def write_model(
     return path
 
 
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(dict(state), temporary)
+    temporary.replace(path)
+
+
+def add_point(run: Run, rows: list[dict[str, float]]) -> None:
+    """Add what validation gave to `curve.jsonl`."""
+    line = {"step": run.step, "hours": round(run.seconds / 3600, 4), "validation": rows}
+    with (run.out / "curve.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def stages_and_pesq(line: dict[str, Any]) -> list[float]:
+    """Step, hours, and PESQ at each number of stages of validation."""
+    return [line["step"], line["hours"], *(row["pesq"] for row in line["validation"])]
+
+
 def rate_and_psnr(line: dict[str, Any]) -> list[float]:
     """Step, hours, and the rate and PSNR of the second level of validation."""
     row = line["validation"][1]

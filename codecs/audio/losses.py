@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,27 @@ from torch.nn import functional
 MEL_WINDOWS = (128, 256, 512, 1024, 2048)
 MEL_FLOOR = 1e-4
 SPEECH_LEVEL = 79.0  # dB SPL at which loudness is computed, that of ITU-T P.862
+
+
+class Terms(NamedTuple):
+    """Distances (B,) of segments from their originals."""
+
+    mel: Tensor
+    loudness: Tensor
+    phase: Tensor
+    low: Tensor
+
+    def weighed(self, part: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
+        """Their mean sum; where segments have a smaller part (B,) of the stages, waveforms count less."""
+        mel, loudness, phase, low = weights
+        waves = (0.3 + 0.7 * part) * (phase * self.phase + low * self.low)
+        return (mel * self.mel + loudness * self.loudness + waves).mean()
+
+
+def reconstruction(x: Tensor, y: Tensor, rate: int, margin: int) -> Terms:
+    """All distances of (B, N) twice, without a margin of samples at either end, where networks see too little."""
+    x, y = x[:, margin:-margin], y[:, margin:-margin]
+    return Terms(mel_loss(x, y, rate), loudness_loss(x, y, rate), complex_loss(x, y), low_loss(x, y, rate))
 
 
 def spectra(samples: Tensor, window: int) -> Tensor:

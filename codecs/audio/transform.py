@@ -198,7 +198,11 @@ class AudioModel(nn.Module):
         return latents + low @ (self.low_in.T * LOW_SCALE)
 
     def synthesise(self, latents: Tensor) -> Tensor:
-        """Latents (B, T, D) -> samples (B, T * frame)."""
+        """Latents (B, T, D) -> samples (B, T * frame), without the noise that decoders add."""
+        return self.waves(*self.decoded_spectra(latents))
+
+    def decoded_spectra(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, T, D) -> complex (B, 2T, bins), and what the linear branch gives: (B, T, 2 * frame)."""
         p = self.preset
         x = self.decoder_in(latents).float()
         for block in self.decoder_blocks:
@@ -207,12 +211,16 @@ class AudioModel(nn.Module):
         out = self.decoder_out(x).float()
         level, real, imaginary = out.reshape(len(out), -1, 3, p.bins).unbind(2)
         size = (level * 4 - 4).clamp_max(LOUDEST).exp() * torch.rsqrt(real**2 + imaginary**2 + 1e-6)
-        spectra = torch.complex(real * size, imaginary * size)
+        low = (latents @ self.low_out.T + self.low_refine(x).float()) @ (self.cosines.T / LOW_SCALE)
+        return torch.complex(real * size, imaginary * size), low
+
+    def waves(self, spectra: Tensor, low: Tensor) -> Tensor:
+        """What `decoded_spectra` gives, windows added up: samples (B, T * frame)."""
+        p = self.preset
         frames = torch.fft.irfft(spectra * (p.window / 4), p.window) * self.window / 1.5
         count, before = frames.shape[1], (p.window - p.hop) // 2
         length = (count - 1) * p.hop + p.window
         total = functional.fold(frames.transpose(1, 2), (1, length), (1, p.window), stride=(1, p.hop))
-        low = (latents @ self.low_out.T + self.low_refine(x).float()) @ (self.cosines.T / LOW_SCALE)
         length = (low.shape[1] + 1) * p.frame
         below = functional.fold(low.transpose(1, 2), (1, length), (1, 2 * p.frame), stride=(1, p.frame))
         inside = slice(p.frame // 2, length - p.frame // 2)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siglum.codecs import runs
 from siglum.codecs.image.constants import LEVELS, PATCH
 from siglum.codecs.image.ms_ssim import SMALLEST_SIDE, ms_ssim
 from siglum.codecs.image.transform import (
@@ -28,7 +29,7 @@ from siglum.codecs.image.transform import (
     space_to_depth,
 )
 from siglum.codecs.image.tuning import COSTS
-from siglum.codecs.optimising import make_optimizers, rate_factor, update_average
+from siglum.codecs.optimising import descend, make_optimizers, rate_factor, update_average
 from siglum.datasets.images import CropSampler, find_images, load_rgb, split
 from siglum.errors import UsageError
 
@@ -184,17 +185,13 @@ class Trainer:
             "seconds": self.seconds,
             "recipe": asdict(self.recipe),
         }
-        temporary = self.out / (name + ".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.out / name)
+        runs.save_state(self.out / name, state)
 
     def report(self) -> None:
         """Validate the averaged weights and add a line to the curve."""
         self.average.hyper_synthesis.quantised = self.model.hyper_synthesis.quantised
         rows = validate(self.average, self.pictures, (24, 88, 152, 216))
-        line = {"step": self.step, "hours": round(self.seconds / 3600, 4), "validation": rows}
-        with (self.out / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        runs.add_point(self, rows)
         points = "  ".join(
             f"{row['bpp']:.3f}/{row['psnr']:.2f}/{row.get('ms_ssim', math.nan):.5f}" for row in rows
         )
@@ -219,14 +216,12 @@ class Trainer:
             with torch.autocast("cpu", torch.bfloat16):
                 loss, _, _ = training_loss(forward, x, level, recipe)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-            for optimizer in self.optimizers:
-                scale = recipe.muon_factor if type(optimizer).__name__ == "Muon" else 1.0
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * factor * scale
-                if torch.isfinite(norm):
-                    optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            norm = descend(
+                self.optimizers,
+                self.model.parameters(),
+                recipe.learning_rate * factor,
+                muon=recipe.muon_factor,
+            )
             update_average(self.average, self.model, self.recipe.ema, self.step)
             self.step += 1
             losses.append(loss.item())
@@ -247,7 +242,6 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs import runs
     from siglum.codecs.image import export
 
     recipe = trainer.recipe

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from siglum.codecs import runs
 from siglum.codecs.image import windows
 from siglum.codecs.image.constants import LEVELS
 from siglum.codecs.image.context import start_gain
@@ -131,9 +132,7 @@ class PriorTrainer:
             "preset": self.model.preset.to_dict(),
             "tune": self.tune,
         }
-        temporary = self.out / "prior.pt.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.out / "prior.pt")
+        runs.save_state(self.out / "prior.pt", state)
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
@@ -255,7 +254,6 @@ def load_start(start: str) -> tuple[dict[str, Tensor], Preset, str]:
 
 def write_model(trainer: PriorTrainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs import runs
     from siglum.codecs.image import export
 
     def point(line: dict[str, Any]) -> list[float]:

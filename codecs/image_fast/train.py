@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siglum.codecs import runs
 from siglum.codecs.image.train import lambda_of, principal_components, validation_pictures
 from siglum.codecs.image_fast import transform
 from siglum.codecs.image_fast.constants import CHANNELS, GROUPS, LEVELS
@@ -132,16 +133,12 @@ class Trainer:
             "seconds": self.seconds,
             "recipe": asdict(self.recipe),
         }
-        temporary = self.out / "last.pt.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.out / "last.pt")
+        runs.save_state(self.out / "last.pt", state)
 
     def report(self) -> None:
         """Validate the averaged weights and add a line to the curve."""
         rows = validate(self.average, self.pictures, (24, 88, 152, 216))
-        line = {"step": self.step, "hours": round(self.seconds / 3600, 4), "validation": rows}
-        with (self.out / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        runs.add_point(self, rows)
         points = "  ".join(f"{row['bpp']:.3f}/{row['psnr']:.2f}" for row in rows)
         self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  bpp/psnr {points}")
 
@@ -208,7 +205,6 @@ class Trainer:
 
 def write_model(trainer: Trainer, name: str, command: str) -> Path:
     """Export the averaged weights of a run as `model.safetensors` with its card; returns the path."""
-    from siglum.codecs import runs
     from siglum.codecs.image_fast import export
 
     recipe = asdict(trainer.recipe)

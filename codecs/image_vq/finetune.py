@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs import runs
 from siglum.codecs.image.constants import PATCH
 from siglum.codecs.image.transform import Preset, QualityGain, Synthesis, lambda_of
 from siglum.codecs.image_vq import blocks, cascade
@@ -114,9 +115,7 @@ class Finetuner:
             "step": self.step,
             "seconds": self.seconds,
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        runs.save_state(path, state)
 
     @torch.no_grad()
     def resume(self, path: Path) -> None:
