@@ -6,7 +6,7 @@ import io
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ CODEC = "audio"
 CODEC_ID = 32
 SUFFIX = ".wav"
 FORMATS = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw": "raw"}
+SPEECH_GOALS = ("pesq", "stoi")
 _READ = 2**12  # bytes of a coded recording at a time: some seconds
 
 
@@ -45,6 +46,13 @@ class AudioSettings:
     model: str | None = None
     effort: int | None = None
     threads: int | None = None
+
+    @property
+    def speech_model(self) -> str:
+        """The model where speech is to be understood, whatever the rate."""
+        from siglum.codecs.audio.codec import SPEECH
+
+        return self.model or SPEECH
 
     def codec(self, **config: Any) -> AudioCodec:
         """The codec with these settings."""
@@ -91,7 +99,6 @@ def encode_recording(
     source: Input, file: Begun, target: Path | None, settings: AudioSettings, force: bool, reporter: Reporter
 ) -> None:
     """Encode a recording block by block, or look for the file that reaches a goal."""
-    from siglum.codecs.audio.codec import DEFAULT_MODEL
     from siglum.codecs.audio.files import open_recording
 
     goal, found = settings.target, dict[str, Any]()
@@ -125,7 +132,7 @@ def encode_recording(
         complain(f"{source.name}: too short for {goal.value / 1000:g} kbps, headers take more", "note: ")
     rate = f"{8 * written / duration / 1000:.2f} kbps  " if duration else ""
     reached = "".join(
-        f"  {name.upper()} {value:.3f}" for name, value in found.items() if name in ("pesq", "stoi")
+        f"  {name.upper()} {value:.3f}" for name, value in found.items() if name in SPEECH_GOALS
     )
     reporter.close(
         f"{source.name}  {format_size(before)} -> {format_size(written)}  {rate}{format_seconds(duration)}{reached}  "
@@ -134,7 +141,7 @@ def encode_recording(
             "input": source.name,
             "output": None if target is None else str(target),
             "codec": CODEC,
-            "model": settings.model or DEFAULT_MODEL,
+            "model": _model(settings, original, found),
             "rate_hz": original.rate,
             "channels": original.channels,
             "samples": samples,
@@ -146,6 +153,17 @@ def encode_recording(
             "seconds": watch.seconds,
         },
     )
+
+
+def _model(settings: AudioSettings, original: Original, found: Mapping[str, Any]) -> str:
+    """Name of the model that a recording was coded with."""
+    from siglum.codecs.audio.codec import model_for
+
+    goal, kbps = settings.target, found.get("asked_kbps")
+    if goal is not None and goal.kind in SPEECH_GOALS:
+        return settings.speech_model
+    bitrate = goal.value if goal is not None and goal.kind == "bitrate" else kbps and 1000 * kbps
+    return settings.model or model_for(original.rate, original.channels, bitrate)
 
 
 def code(

@@ -88,7 +88,7 @@ def _reaching(
     made: dict[int, bytes] = {}
 
     def reached(level: int) -> float:
-        codec = settings.codec(quality=float(level))
+        codec = settings.codec(quality=float(level), model=settings.speech_model)
         with watch:
             made[level] = codec.encode_audio(samples, original.rate, original.depth)
             decoded = codec.decode_audio(made[level])

@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from siglum.codecs import CODECS
 from siglum.codecs.audio import weights as stored
 from siglum.codecs.audio.decoder import StreamDecoder
-from siglum.codecs.audio.encoder import StreamEncoder
+from siglum.codecs.audio.encoder import DEFAULT_QUALITY, StreamEncoder
 from siglum.codecs.audio.frame import CODEC_ID, CODEC_VERSION, LIMITS, form_of, unpack
 from siglum.codecs.audio.recording import Recording, as_samples
 from siglum.codecs.container import Chunk, ChunkType, Header, Limits
 from siglum.errors import UsageError
 from siglum.kernels import dispatch
 
-DEFAULT_MODEL = "speech"
-DEFAULT_QUALITY = 70.0
+SPEECH, FULLBAND = "speech", "fullband"
+FULLBAND_RATE = 22050  # samples a second from which a recording has what the speech model leaves out
+FULLBAND_LEAST = 6000.0  # bits a second of a channel from which the whole band is coded well
 BEAMS = (1, 1, 1, 4, 4, 8, 16, 32, 64)  # partial solutions at effort 1 to 9
 PRICES = (0.0, 0.0, 0.015) + (0.0,) * 6  # of bits in a search without a beam
 _PIECE = 2**17  # samples that are pushed at once
@@ -38,7 +39,7 @@ class AudioConfig:
     bitrate
         Bits a second that the file has at most; instead of a quality.
     model
-        Name of the model; None: "speech".
+        Name of the model; None: see `model_for`.
     effort
         1 to 9: at 3 codes are chosen by what they cost, too; from 4 on by a search that keeps several partial
         solutions.
@@ -61,6 +62,12 @@ class AudioConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def model_for(rate: int, channels: int, bitrate: float | None) -> str:
+    """The model for a recording: "fullband" for high rates, unless too few bits are to be spent; else "speech"."""
+    enough = bitrate is None or bitrate / channels >= FULLBAND_LEAST
+    return FULLBAND if rate >= FULLBAND_RATE and enough else SPEECH
 
 
 @CODECS.register("audio")
@@ -128,13 +135,12 @@ class AudioCodec:
     ) -> StreamEncoder:
         """An encoder to which samples are pushed as they come; see `StreamEncoder`."""
         config = self.config
-        quality = DEFAULT_QUALITY if config.quality is None else config.quality
         return StreamEncoder(
             rate,
             channels,
-            stored.load_by_name(config.model or DEFAULT_MODEL),
+            stored.load_by_name(config.model or model_for(rate, channels, config.bitrate)),
             bitrate=config.bitrate,
-            quality=quality,
+            quality=DEFAULT_QUALITY if config.quality is None else config.quality,
             beam=BEAMS[config.effort - 1],
             price=PRICES[config.effort - 1],
             frames=config.frames,

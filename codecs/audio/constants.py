@@ -12,7 +12,6 @@ LOW = 24  # coefficients of the linear branch: the lowest of a modified cosine t
 LOW_SCALE = 8.0  # what the linear branch begins with, in latents a unit of the transform
 SKIP = 40  # principal components of log spectra that go into the latents by one matrix
 SKIP_ENERGY = 250.0  # their mean square in all, when training begins
-NOISE_FROM, NOISE_TO = 4000, 5000  # Hz between which directions in the complex plane give way to random ones
 NOISE_GAIN = 1.4  # random windows overlap with less power than waves do
 NOISE_REACH = 6  # bins to either side over which power is evened out there
 NOISE_ROWS = 256  # frames of random directions

@@ -20,9 +20,10 @@ from torch.nn import functional
 
 from siglum.codecs import models, runs
 from siglum.codecs.audio import export, weights
-from siglum.codecs.audio.constants import NOISE_FROM, NOISE_GAIN, NOISE_REACH, NOISE_TO
+from siglum.codecs.audio.constants import NOISE_GAIN, NOISE_REACH
 from siglum.codecs.audio.discriminator import SpectrumDiscriminator, decoder_losses, learner_loss
 from siglum.codecs.audio.losses import reconstruction
+from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.restore import decoder_parameters, model_of
 from siglum.codecs.audio.segments import Segments
 from siglum.codecs.audio.train import Recipe, optimizers_of, validate
@@ -123,7 +124,7 @@ class DecoderTrainer:
         with torch.autocast("cpu", torch.bfloat16):
             latents = self.coded(x, counts)
             spectra, low = self.model.decoded_spectra(latents)
-        y = self.model.waves(with_noise(spectra, p.rate, p.window), low)
+        y = self.model.waves(with_noise(spectra, p), low)
         with torch.autocast("cpu", torch.bfloat16):
             decoded = self.discriminator(y.detach()[judged])
             recorded = self.discriminator(x[judged])
@@ -183,11 +184,12 @@ class DecoderTrainer:
         self.save()
 
 
-def with_noise(spectra: Tensor, rate: int, window: int) -> Tensor:
+def with_noise(spectra: Tensor, preset: Preset) -> Tensor:
     """Complex (B, 2T, bins) with other random directions in the highest bins each time, as `noise.Noise` has them."""
-    frequencies = torch.arange(spectra.shape[-1]) * (rate / window)
-    share = ((frequencies - NOISE_FROM) / (NOISE_TO - NOISE_FROM)).clamp(0, 1)
-    first = int(torch.searchsorted(frequencies, NOISE_FROM))
+    frequencies = torch.arange(preset.bins) * (preset.rate / preset.window)
+    start, full = preset.noise_from, preset.noise_to
+    share = ((frequencies - start) / (full - start)).clamp(0, 1)
+    first = int(torch.searchsorted(frequencies, start))
     high, share = spectra[..., first:], share[first:]
     power = functional.pad(
         high.real.square() + high.imag.square(), (NOISE_REACH, NOISE_REACH), mode="replicate"

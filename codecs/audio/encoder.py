@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ from siglum.errors import UsageError
 from siglum.kernels.checksum import crc32c
 
 Floats = NDArray[np.float32]
+Codes = NDArray[np.int32]
 _HOLD = RAMP // 2  # frames of the next chunk whose gain is known
 _FRAMING = 20  # bytes of a chunk besides its codes, at most, with its entry in the index
 _CLOSING = 24  # bytes of the index, entries apart
@@ -28,8 +30,21 @@ _CARRIED = 2  # chunks whose unspent bits a later one may use
 _TRIES = 5
 _FULL = 0.97  # of the room that a chunk has: so much is enough
 _FILTER = 800  # samples, at the lower of two rates, that soxr holds back at most
+DEFAULT_QUALITY = 70.0
 QUALITY_STEP = 12.0  # points of quality that halve the weight of a bit
 MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of a latent's mean energy
+
+
+class _Tried(NamedTuple):
+    """Codes (T, S), stages (T,) and payloads of a chunk's channels."""
+
+    codes: list[Codes]
+    counts: list[NDArray[np.uint8]]
+    payloads: list[bytes]
+
+    @property
+    def bits(self) -> int:
+        return 8 * sum(map(len, self.payloads))
 
 
 class StreamEncoder:
@@ -73,7 +88,7 @@ class StreamEncoder:
         weights: AudioWeights,
         *,
         bitrate: float | None = None,
-        quality: float = 50.0,
+        quality: float = DEFAULT_QUALITY,
         beam: int = 1,
         price: float = 0.0,
         frames: int | None = None,
@@ -108,6 +123,7 @@ class StreamEncoder:
         self._fed = 0  # frames of what waits that the networks have already
         self._gain: int | None = None
         self._gains: list[int] = []
+        self._heard: list[Floats] = []
         self._coders = [weights.engine.encoder(threads) for _ in range(channels)]
         self._latents = [np.empty((0, p.latent), np.float32) for _ in range(channels)]
         self._chunks = 0
@@ -197,6 +213,7 @@ class StreamEncoder:
                 self._analyse(levelled, last and own + ahead == ready)
             self._gain = chosen
             self._gains.append(chosen)
+            self._heard.append(gain.heard(self._waiting[: own * size]))
             self._fed, self._waiting = ahead, self._waiting[own * size :]
             while not last and len(self._latents[0]) >= most:
                 self._code(most, None)
@@ -211,56 +228,57 @@ class StreamEncoder:
         p = self._weights.preset
         some = [latents[:frames] for latents in self._latents]
         self._latents = [latents[frames:] for latents in self._latents]
-        found = [self._weights.books.encode(latents, self._threads) for latents in some]
-        codes = [each[0] for each in found]
-        errors = np.concatenate([each[1] for each in found])
-        bits = np.concatenate([self._bits(each) for each in codes])
         share = math.inf if self._bitrate is None else self._bitrate * frames * p.frame / p.rate
-        room = share + self._saved - 8 * _FRAMING
-        target, best = room, None
-        for last in (False,) * (_TRIES - 1) + (True,):
-            if self._bitrate is None:
-                counts = allocate.at(errors, bits, self._weight)
-            else:
-                counts = allocate.within(errors, bits, 0 if last else target)
-            each = np.split(counts, len(codes))
-            chosen = [self._chosen(*parts) for parts in zip(some, codes, each, strict=True)]
-            payloads = [self._weights.prior.encode(part, n) for part, n in zip(chosen, each, strict=True)]
-            spent = 8 * sum(map(len, payloads))
-            if best is None or best[0] < spent <= room or best[0] > room:
-                best = spent, each, chosen, payloads
-            if (
-                self._bitrate is None
-                or _FULL * room <= spent <= room
-                or (spent <= room and counts.min() == p.stages)
-            ):
-                break
-            if last or (best[0] <= room and spent > room and target < room):
-                break
-            target *= min(max(room / max(spent, 1.0), 0.5), 1.5) * (0.99 if spent > room else 1.0)
-        assert best is not None
-        _, each, codes, payloads = best
+        tried = self._fill(some, share + self._saved - 8 * _FRAMING)
         crc = 0
-        for part, n in zip(codes, each, strict=True):
+        for part, n in zip(tried.codes, tried.counts, strict=True):
             crc = crc32c(symbols(part, n, p.groups), crc)
         head = Head(
             self._chunks == 0, self._gains[self._chunks], (), frames if length is not None else None, length
         )
-        payload = frame.pack(head, payloads)
+        payload = frame.pack(head, tried.payloads)
         self._writer.add(ChunkType.DATA, payload, symbols_crc=crc)
         if self._bitrate is not None:
             self._saved = min(self._saved + share - 8 * (len(payload) + _FRAMING - 4), _CARRIED * share)
         self._chunks += 1
 
-    def _chosen(
-        self, latents: Floats, codes: NDArray[np.int32], counts: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
+    def _fill(self, latents: list[Floats], room: float) -> _Tried:
+        """Codes for a chunk's channels: by the quality, or as many as fit into so many bits, found by trying."""
+        found = [self._weights.books.encode(part, self._threads) for part in latents]
+        codes = [each[0] for each in found]
+        heard = self._heard[self._chunks]
+        errors = np.concatenate([part * each[1] for part, each in zip(heard, found, strict=True)])
+        bits = np.concatenate([self._bits(each) for each in codes])
+        if self._bitrate is None:
+            return self._try(latents, codes, allocate.at(errors, bits, self._weight))
+        target, best = room, None
+        for _ in range(_TRIES - 1):
+            tried = self._try(latents, codes, allocate.within(errors, bits, target))
+            spent, full = tried.bits, min(map(np.min, tried.counts)) == self._weights.preset.stages
+            if best is not None and best.bits <= room < spent and target < room:
+                return best
+            if best is None or best.bits < spent <= room or best.bits > room:
+                best = tried
+            if _FULL * room <= spent <= room or (spent <= room and full):
+                return best
+            target *= min(max(room / max(spent, 1.0), 0.5), 1.5) * (0.99 if spent > room else 1.0)
+        assert best is not None
+        return best if best.bits <= room else self._try(latents, codes, allocate.within(errors, bits, 0))
+
+    def _try(self, latents: list[Floats], codes: list[Codes], counts: NDArray[np.uint8]) -> _Tried:
+        """What a chunk costs with stages (C * T,) of its channels' frames."""
+        each = np.split(counts, len(codes))
+        chosen = [self._chosen(*parts) for parts in zip(latents, codes, each, strict=True)]
+        payloads = [self._weights.prior.encode(part, n) for part, n in zip(chosen, each, strict=True)]
+        return _Tried(chosen, each, payloads)
+
+    def _chosen(self, latents: Floats, codes: Codes, counts: NDArray[np.uint8]) -> Codes:
         """Better codes for the stages that frames have: nearer ones, or cheaper ones."""
         if self._beam > 1:
             return self._weights.books.refine(latents, codes, counts, self._beam, self._threads)
         return self._weights.cheap(latents, counts, self._price) if self._price else codes
 
-    def _bits(self, codes: NDArray[np.int32]) -> Floats:
+    def _bits(self, codes: Codes) -> Floats:
         """What 0 to R stages of each frame cost, (T, R + 1)."""
         p = self._weights.preset
         each = self._weights.prior.bits(codes).reshape(len(codes), p.stages, p.groups).sum(2)
@@ -273,7 +291,7 @@ def latency(p: Preset, frames: int, rate: int) -> float:
     return waiting + (0 if rate == p.rate else _FILTER / min(rate, p.rate))
 
 
-def symbols(codes: NDArray[np.int32], counts: NDArray[np.uint8], groups: int) -> bytes:
+def symbols(codes: Codes, counts: NDArray[np.uint8], groups: int) -> bytes:
     """What the checksum of a chunk covers: the stages of every frame, and the codes that there are."""
     used = np.arange(codes.shape[1])[None] // groups < counts[:, None]
     return counts.astype(np.uint8).tobytes() + codes[used].astype("<u2").tobytes()

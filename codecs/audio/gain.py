@@ -45,6 +45,18 @@ def choose(samples: NDArray[np.float32], part: int, last: int | None) -> int:
     return max(LEAST, min(MOST, round(wanted), math.floor(20 * math.log10(1 / peak) / STEP + 4)))
 
 
+def heard(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much the errors of each channel (C,) of a chunk (N, C) count beside those of the loudest, 0.01 to 1.
+
+    Loudness goes with power to about 0.3 (Stevens 1955), squared errors of loudness with twice that.
+    """
+    powers = np.square(samples.astype(np.float64)).mean(axis=0) if len(samples) else np.ones(samples.shape[1])
+    loudest = float(powers.max())
+    if loudest < _QUIET**2:
+        return np.ones(samples.shape[1], np.float32)
+    return np.asarray(np.maximum((powers / loudest) ** 0.6, 0.01), np.float32)
+
+
 def curve(before: int, own: int, frames: int, frame: int) -> NDArray[np.float32]:
     """Factors for the samples of a chunk of a number of frames."""
     ramp = np.clip(np.arange(1, RAMP // 2 * frame + 1) / (RAMP // 2 * frame), 0, 1)

@@ -1,8 +1,9 @@
 """Noise where the ear hears noise: random directions for the highest bins, which the networks make too regular.
 
-A network that has not learned from listeners gives hiss the same pattern in every frame, which rings. Above 4 kHz
-magnitudes are evened out and directions drawn, as in the noise substitution of Herre and Schulz (AES 104th convention,
-1998). What is drawn depends on a frame's latents alone, so a recording decodes to the same samples however it is cut.
+A network that has not learned from listeners gives hiss the same pattern in every frame, which rings. From some
+frequency on, magnitudes are evened out and directions drawn, as in the noise substitution of Herre and Schulz (AES
+104th convention, 1998). What is drawn depends on a frame's latents alone, so a recording decodes to the same samples
+however it is cut.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.audio.constants import HOPS, NOISE_FROM, NOISE_GAIN, NOISE_REACH, NOISE_ROWS, NOISE_TO
+from siglum.codecs.audio.constants import HOPS, NOISE_GAIN, NOISE_REACH, NOISE_ROWS
 from siglum.codecs.audio.presets import Preset
 
 Floats = NDArray[np.float32]
 
 
 class Noise:
-    """Directions for the bins of a model that lie above `NOISE_FROM`."""
+    """Directions for the bins of a model that lie above its `noise_from`."""
 
     def __init__(self, preset: Preset) -> None:
         frequencies = np.arange(preset.bins) * (preset.rate / preset.window)
-        self._first = int(np.searchsorted(frequencies, NOISE_FROM))
-        share = np.clip((frequencies[self._first :] - NOISE_FROM) / (NOISE_TO - NOISE_FROM), 0, 1)
+        start, full = preset.noise_from, preset.noise_to
+        self._first = int(np.searchsorted(frequencies, start))
+        share = np.clip((frequencies[self._first :] - start) / (full - start), 0, 1)
         self._kept = (1 - share).astype(np.float32)
         count = NOISE_ROWS * HOPS * len(share)
         turns = (np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)

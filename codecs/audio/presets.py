@@ -35,6 +35,8 @@ class Preset:
     decoder_blocks: int
     decoder_ahead: int
     expansion: int = 3
+    noise_from: int = 4000  # Hz between which directions in the complex plane give way to random ones
+    noise_to: int = 5000
     layout: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -43,6 +45,8 @@ class Preset:
         object.__setattr__(self, "layout", tuple(self.layout))
         if len(self.layout) != self.codes or set(self.layout[: self.groups]) != set(range(self.groups)):
             raise ValueError(f"{self.codes} codes do not have the groups {self.layout}")
+        if not self.noise_from < self.noise_to:
+            raise ValueError(f"noise cannot set in between {self.noise_from} and {self.noise_to} Hz")
 
     @property
     def frame(self) -> int:
@@ -67,5 +71,5 @@ class Preset:
 
 PRESETS = {
     "speech": Preset(16000, 160, 128, 2, 6, 1024, 256, 6, 3, 320, 8, 4),
-    "fullband": Preset(44100, 441, 192, 4, 12, 1024, 256, 6, 3, 320, 8, 4),
+    "fullband": Preset(44100, 441, 192, 4, 12, 1024, 256, 6, 3, 320, 8, 4, noise_from=8000, noise_to=10000),
 }

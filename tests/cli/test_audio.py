@@ -44,7 +44,8 @@ def sound(seconds: float = 1.5, channels: int = 1, rate: int = RATE) -> np.ndarr
 
 @pytest.fixture(autouse=True)
 def _quick(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("siglum.codecs.audio.codec.DEFAULT_MODEL", tiny)
+    monkeypatch.setattr("siglum.codecs.audio.codec.SPEECH", tiny)
+    monkeypatch.setattr("siglum.codecs.audio.codec.FULLBAND", tiny)
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def samples_of(path: Path) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _quick(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("siglum.codecs.audio.codec.DEFAULT_MODEL", tiny)
+    monkeypatch.setattr("siglum.codecs.audio.codec.SPEECH", tiny)
+    monkeypatch.setattr("siglum.codecs.audio.codec.FULLBAND", tiny)
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_noise_of_training_is_that_of_decoding() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (1, 200, TINY.bins)
     spectra = torch.complex(*(torch.randn(shape, generator=generator) for _ in range(2)))
-    trained = decoder_train.with_noise(spectra, TINY.rate, TINY.window)[0]
+    trained = decoder_train.with_noise(spectra, TINY)[0]
     decoded = spectra[0].numpy().astype(np.complex64)
     Noise(TINY).mix(decoded, np.arange(100) % 256)
     frequencies = np.arange(TINY.bins) * TINY.rate / TINY.window
