@@ -219,11 +219,10 @@ def write_model(trainer: Trainer, name: str, command: str, minutes: float) -> Pa
     from siglum.codecs.audio.extend import LAYOUTS, extended
 
     model, recipe = trainer.average.eval(), trainer.recipe
-    if recipe.preset in LAYOUTS:
-        with torch.no_grad():
-            batches = [trainer.segments.batch(12) for _ in range(60)]
-            latents = torch.cat([model.analyse(levelled(batch)).flatten(0, 1) for batch in batches])
-        model = extended(model, latents, LAYOUTS[recipe.preset], recipe.seed)
+    with torch.no_grad():
+        batches = [trainer.segments.batch(12) for _ in range(60)]
+        latents = torch.cat([model.analyse(levelled(batch)).flatten(0, 1) for batch in batches])
+    model = extended(model, latents, LAYOUTS.get(recipe.preset, model.preset.layout), recipe.seed)
     coded = prior_train.code_recordings(
         model, trainer.segments.train, PRIOR_HOURS, recipe.seed, recipe.speeds
     )
