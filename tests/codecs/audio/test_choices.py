@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from siglum.codecs.audio import allocate, gain
 from siglum.codecs.audio.books import Books
+from siglum.codecs.audio.codec import model_for
 from siglum.codecs.audio.plain import PlainCodes
 from siglum.codecs.audio.presets import Preset
 from siglum.errors import BitstreamError
@@ -66,3 +67,17 @@ def test_gain_moves_without_a_step_and_keeps_silence() -> None:
     loud = np.full((3200, 1), 0.07, np.float32)
     assert gain.choose(loud, 320, None) == 0
     assert gain.choose(loud / 100, 320, None) == round(40 / gain.STEP)
+
+
+def test_quieter_channels_count_for_less() -> None:
+    random = np.random.default_rng(0)
+    sound = random.standard_normal((4000, 3)).astype(np.float32) * np.array([0.1, 0.01, 0], np.float32)
+    loud, quiet, silent = gain.heard(sound)
+    assert loud == 1 and quiet == pytest.approx(10**-1.2, rel=0.1) and silent == pytest.approx(0.01)
+    assert (gain.heard(0 * sound) == 1).all() and (gain.heard(sound[:0]) == 1).all()
+
+
+def test_model_by_rate_and_bits() -> None:
+    assert model_for(16000, 1, None) == model_for(16000, 1, 24000) == "speech"
+    assert model_for(44100, 2, None) == model_for(48000, 2, 12000) == model_for(22050, 1, 6000) == "fullband"
+    assert model_for(44100, 1, 3000) == model_for(44100, 2, 8000) == "speech"

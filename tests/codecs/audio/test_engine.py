@@ -129,6 +129,35 @@ def test_more_codebooks_take_more_of_the_error() -> None:
     assert (made.quantizer.encode(latents, stages=4) == first).all()
 
 
+def test_codewords_are_not_spent_on_outliers() -> None:
+    from siglum.codecs.audio import extend
+    from siglum.quantizers import lookup
+    from siglum.quantizers.kmeans import kmeans
+
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(4000, 4, generator=generator)
+    left[:30] *= 40
+    usual = torch.randn(4000, 4, generator=generator)
+    used = [
+        len(lookup.top(usual, words, 1)[0].unique())
+        for words in (kmeans(left, 64), extend._fitted(left, 64, 0))
+    ]
+    assert used[1] > used[0] + 10
+
+
+def test_idle_codebooks_are_fitted_anew() -> None:
+    from siglum.codecs.audio.extend import extended
+
+    model = model_of(SMALL)
+    latents = torch.randn(3000, SMALL.latent)
+    model.quantizer.start_parts(latents, model.low_in[:, :8])
+    book = model.quantizer.codebooks[1]
+    book.assign(torch.cat([book.vectors()[:2], 100 + book.vectors()[2:]]))
+    made = extended(model, latents, SMALL.layout)
+    codes = made.quantizer.encode(latents)
+    assert len(codes[:, 1].unique()) > 0.9 * SMALL.codewords
+
+
 def test_a_layout_needs_every_group_in_its_first_stage() -> None:
     with pytest.raises(ValueError, match="groups"):
         replace(SMALL, stages=2, layout=(0, 0, 1, 1))
