@@ -163,7 +163,7 @@ def _model(settings: AudioSettings, original: Original, found: Mapping[str, Any]
     if goal is not None and goal.kind in SPEECH_GOALS:
         return settings.speech_model
     bitrate = goal.value if goal is not None and goal.kind == "bitrate" else kbps and 1000 * kbps
-    return settings.model or model_for(original.rate, original.channels, bitrate)
+    return settings.model or model_for(original.rate, bitrate)
 
 
 def code(

@@ -76,9 +76,9 @@ def add_point(run: Run, rows: list[dict[str, float]]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def stages_and_pesq(line: dict[str, Any]) -> list[float]:
-    """Step, hours, and PESQ at each number of stages of validation."""
-    return [line["step"], line["hours"], *(row["pesq"] for row in line["validation"])]
+def stages_and_scores(line: dict[str, Any]) -> list[float]:
+    """Step, hours, and at each number of stages of validation PESQ, or without it the mel distance."""
+    return [line["step"], line["hours"], *(row.get("pesq", row["mel"]) for row in line["validation"])]
 
 
 def rate_and_psnr(line: dict[str, Any]) -> list[float]:

@@ -66,7 +66,7 @@ def audio_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     preset = Preset(16000, 160, 16, 2, 3, 32, 24, 2, 1, 24, 3, 2)
     tensors = tensors_of(AudioModel(preset))
-    tensors[weights.ENERGY] = np.ones(1, np.float32)
+    tensors[weights.UNIT] = np.ones(1, np.float32)
     tensors[weights.CONFIG] = weights.config_of(preset)
     folder = tmp_path_factory.mktemp("models")
     card = {"name": "tiny", "codec": "audio", "licence": "Apache-2.0"}

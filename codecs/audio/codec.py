@@ -21,7 +21,7 @@ from siglum.kernels import dispatch
 
 SPEECH, FULLBAND = "speech", "fullband"
 FULLBAND_RATE = 22050  # samples a second from which a recording has what the speech model leaves out
-FULLBAND_LEAST = 6000.0  # bits a second of a channel from which the whole band is coded well
+FULLBAND_LEAST = 6000.0  # bits a second from which the whole band is coded
 BEAMS = (1, 1, 1, 4, 4, 8, 16, 32, 64)  # partial solutions at effort 1 to 9
 PRICES = (0.0, 0.0, 0.015) + (0.0,) * 6  # of bits in a search without a beam
 _PIECE = 2**17  # samples that are pushed at once
@@ -64,9 +64,9 @@ class AudioConfig:
         return asdict(self)
 
 
-def model_for(rate: int, channels: int, bitrate: float | None) -> str:
+def model_for(rate: int, bitrate: float | None) -> str:
     """The model for a recording: "fullband" for high rates, unless too few bits are to be spent; else "speech"."""
-    enough = bitrate is None or bitrate / channels >= FULLBAND_LEAST
+    enough = bitrate is None or bitrate >= FULLBAND_LEAST
     return FULLBAND if rate >= FULLBAND_RATE and enough else SPEECH
 
 
@@ -138,7 +138,7 @@ class AudioCodec:
         return StreamEncoder(
             rate,
             channels,
-            stored.load_by_name(config.model or model_for(rate, channels, config.bitrate)),
+            stored.load_by_name(config.model or model_for(rate, config.bitrate)),
             bitrate=config.bitrate,
             quality=DEFAULT_QUALITY if config.quality is None else config.quality,
             beam=BEAMS[config.effort - 1],

@@ -26,7 +26,7 @@ from siglum.codecs.audio.losses import reconstruction
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.restore import decoder_parameters, model_of
 from siglum.codecs.audio.segments import Segments
-from siglum.codecs.audio.train import Recipe, optimizers_of, validate
+from siglum.codecs.audio.train import Recipe, optimizers_of, shown, validate
 from siglum.codecs.optimising import descend, rate_factor, update_average
 
 SAVE_SECONDS = 240.0
@@ -153,8 +153,7 @@ class DecoderTrainer:
         """Validate the averaged weights and add a line to the curve."""
         rows = validate(self.average.eval(), self.segments.clips)
         runs.add_point(self, rows)
-        text = "  ".join(f"{r['stages']}: {r['mel']:.3f}/{r['pesq']:.2f}/{r['stoi']:.3f}" for r in rows)
-        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  stages: mel/pesq/stoi {text}")
+        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  {shown(rows)}")
 
     def run(self, every_minutes: float = 10.0) -> None:
         """Train until the hours are over."""
@@ -210,7 +209,7 @@ def write_model(trainer: DecoderTrainer, name: str, command: str) -> Path:
     return runs.write_model(
         trainer,
         tensors,
-        runs.stages_and_pesq,
+        runs.stages_and_scores,
         name=name,
         codec="audio",
         recipe=asdict(trainer.recipe),

@@ -32,7 +32,7 @@ _FULL = 0.97  # of the room that a chunk has: so much is enough
 _FILTER = 800  # samples, at the lower of two rates, that soxr holds back at most
 DEFAULT_QUALITY = 70.0
 QUALITY_STEP = 12.0  # points of quality that halve the weight of a bit
-MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of a latent's mean energy
+MIDDLE = 2.0**-9  # weight of a bit at quality 50, in units of the model's
 
 
 class _Tried(NamedTuple):
@@ -107,7 +107,7 @@ class StreamEncoder:
         self.form = Form(rate, channels, frames, length, depth)
         self._weights, self._bitrate, self._threads = weights, bitrate, threads
         self._beam, self._price = beam, price
-        self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.energy
+        self._weight = MIDDLE * 2 ** ((50 - quality) / QUALITY_STEP) * weights.unit
         self._sink = io.BytesIO()
         nominal = None if bitrate is None else round(bitrate)
         header = frame.header_of(self.form, weights.id, nominal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from siglum.codecs.audio import weights
+from siglum.codecs.audio import allocate, weights
 from siglum.codecs.audio.constants import LOW_SCALE
+from siglum.codecs.audio.encoder import MIDDLE, QUALITY_STEP
 from siglum.codecs.audio.transform import AudioModel
+
+_FULLEST = 0.75  # of the stages at quality 100: the others are for bit rates
 
 
 def build(
@@ -28,23 +32,46 @@ def build(
     model
         Averaged weights, with codebooks.
     segments : float32 (B, N)
-        Training segments at `LEVEL`, from which the energy of latents is taken.
+        Training segments at `LEVEL`, from which the unit of the weight of a bit is taken.
     prior, metadata
         Of `siglum.codecs.audio.prior.Prior`; None: codes have fixed lengths.
     """
     tensors = tensors_of(model)
     with torch.no_grad():
-        energy = float(
-            model.quantizer.rotate(model.analyse(torch.from_numpy(segments)).flatten(0, 1))
-            .square()
-            .sum(1)
-            .mean()
-        )
+        unit = unit_of(model, model.analyse(torch.from_numpy(segments)).flatten(0, 1))
     made = weights.narrowed(tensors)
     made |= {f"{weights.PRIOR}{name}": array for name, array in (prior or {}).items()}
     made[weights.CONFIG] = weights.config_of(model.preset, None if prior is None else dict(metadata or {}))
-    made[weights.ENERGY] = np.array([energy], np.float32)
+    made[weights.UNIT] = np.array([unit], np.float32)
     return made
+
+
+@torch.no_grad()
+def unit_of(model: AudioModel, latents: Tensor) -> float:
+    """Unit of the weight of a bit: with it, quality 100 uses three quarters of the stages of latents (N, D).
+
+    So qualities mean about the same for models with few stages and with many.
+    """
+    p = model.preset
+    left = model.quantizer.rotate(latents)
+    codes = model.quantizer.encode(latents)
+    errors = [left.square().sum(1)]
+    for stage in range(p.stages):
+        for part, members in model.quantizer.chains((stage + 1) * p.groups):
+            for code in members:
+                if code // p.groups == stage:
+                    left[:, part] -= model.quantizer.codebooks[code].vectors()[codes[:, code]]
+        errors.append(left.square().sum(1))
+    table = torch.stack(errors, 1).numpy()
+    bits = np.tile(
+        np.arange(p.stages + 1, dtype=np.float32) * p.groups * math.log2(p.codewords), (len(table), 1)
+    )
+    low, high = -40.0, math.log2(float(table[:, 0].mean()) + 1e-9)
+    for _ in range(40):
+        middle = (low + high) / 2
+        many = allocate.at(table, bits, 2.0**middle).mean() > _FULLEST * p.stages
+        low, high = (middle, high) if many else (low, middle)
+    return float(2.0**low / (MIDDLE * 2.0 ** (-50 / QUALITY_STEP)))
 
 
 @torch.no_grad()

@@ -132,8 +132,7 @@ class Trainer:
         self.average.quantizer.load_state_dict(self.model.quantizer.state_dict())
         rows = validate(self.average, self.segments.clips)
         runs.add_point(self, rows)
-        text = "  ".join(f"{r['stages']}: {r['mel']:.3f}/{r['pesq']:.2f}/{r['stoi']:.3f}" for r in rows)
-        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  stages: mel/pesq/stoi {text}")
+        self.log(f"step {self.step}  {self.seconds / 3600:.2f} h  {shown(rows)}")
 
     def run(self, every_minutes: float = 10.0) -> None:
         """Train until the hours are over."""
@@ -179,11 +178,11 @@ class Trainer:
 
 @torch.no_grad()
 def validate(model: AudioModel, recordings: list[NDArray[np.float32]]) -> list[dict[str, float]]:
-    """Mel distance, and PESQ and STOI where they are installed, at some numbers of stages."""
+    """Mel distance, and PESQ and STOI where there are such, at some numbers of stages."""
     p = model.preset
     rows = []
     for stages in sorted({min(count, p.stages) for count in (2, 3, p.stages)}):
-        values = []
+        found: list[dict[str, float]] = []
         for samples in recordings:
             x = levelled(torch.from_numpy(samples)[None])
             latents = model.analyse(x)
@@ -191,26 +190,33 @@ def validate(model: AudioModel, recordings: list[NDArray[np.float32]]) -> list[d
                 codes = model.quantizer.encode(latents, stages=stages * p.groups)
                 latents = model.quantizer.decode(codes)
             y = model.synthesise(latents)
-            a, b = x[0].numpy(), y[0].clamp(-1, 1).numpy()
-            score, clear = _perceived(a, b, p.rate)
-            values.append([mel_loss(x, y, p.rate).item(), score, clear])
-        mel, score, clear = np.mean(values, axis=0)
-        rows.append({"stages": stages, "mel": float(mel), "pesq": float(score), "stoi": float(clear)})
+            heard = _heard(x[0].numpy(), y[0].clamp(-1, 1).numpy(), p.rate)
+            found.append({"mel": mel_loss(x, y, p.rate).item(), **heard})
+        rows.append(
+            {"stages": stages, **{name: float(np.mean([row[name] for row in found])) for name in found[0]}}
+        )
     return rows
 
 
-def _perceived(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> tuple[float, float]:
-    """PESQ, of 16 kHz, and STOI; NaN where a package is absent."""
-    score = clear = float("nan")
+def shown(rows: list[dict[str, float]]) -> str:
+    """What `validate` gave, for the log."""
+    scores = [name for name in rows[0] if name != "stages"]
+    values = (f"{row['stages']}: " + "/".join(f"{row[name]:.3f}" for name in scores) for row in rows)
+    return f"stages: {'/'.join(scores)} " + "  ".join(values)
+
+
+def _heard(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> dict[str, float]:
+    """PESQ, where the rate is 16 kHz, and STOI; without those whose packages are absent."""
+    scores = {}
     if rate == 16000 and find_spec("pesq"):
         from pesq import pesq
 
-        score = float(pesq(rate, x, y, "wb"))
+        scores["pesq"] = float(pesq(rate, x, y, "wb"))
     if find_spec("pystoi"):
         from pystoi import stoi
 
-        clear = float(stoi(x, y, rate))
-    return score, clear
+        scores["stoi"] = float(stoi(x, y, rate))
+    return scores
 
 
 def write_model(trainer: Trainer, name: str, command: str, minutes: float) -> Path:
@@ -232,7 +238,7 @@ def write_model(trainer: Trainer, name: str, command: str, minutes: float) -> Pa
     made = export.build(model, segments, tensors, metadata)
     noted = {**asdict(recipe), "prior_minutes": minutes}
     return runs.write_model(
-        trainer, made, runs.stages_and_pesq, name=name, codec="audio", recipe=noted, command=command
+        trainer, made, runs.stages_and_scores, name=name, codec="audio", recipe=noted, command=command
     )
 
 

@@ -24,7 +24,7 @@ CONFIG = "config"  # JSON as bytes, among the tensors, so that the model's id co
 BOOKS = "books."
 PRIOR = "prior."
 SCALES = ".scale"  # of a matrix of 8-bit weights, one a row
-ENERGY = models.ENCODER + "energy"  # (1,) float32: mean squared length of a latent
+UNIT = models.ENCODER + "energy"  # (1,) float32: of the weight of a bit
 MAX_SIZE = 65536  # of anything that a preset counts
 
 
@@ -82,7 +82,7 @@ class AudioWeights:
         self.books = Books(models.below(tensors, BOOKS), self.preset)
         own = models.below(tensors, PRIOR)
         self.prior: CodeCoder = PlainCodes(self.preset) if config.prior is None else Prior(own, config.prior)
-        self.energy = float(tensors[ENERGY][0])
+        self.unit = float(tensors[UNIT][0])
 
     def cheap(
         self, latents: NDArray[np.float32], counts: NDArray[np.integer[Any]], price: float

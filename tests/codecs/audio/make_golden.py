@@ -28,6 +28,10 @@ def files() -> dict[str, bytes]:
     speech, rate = soundfile.read(MEDIA / "sense-and-sensibility.flac", dtype="float32")
     short = speech[: 3 * rate]
     stereo = np.stack([short, np.roll(short, 40) * 0.5], 1)[:rate]
+    at = np.arange(2 * 44100) / 44100
+    chord = sum(np.sin(2 * np.pi * f * at) for f in (220.0, 277.2, 329.6, 6000.0)) * np.exp(-3 * (at % 0.5))
+    noise = np.random.default_rng(0).standard_normal(len(at)) * 0.02
+    music = np.stack([0.1 * chord + noise, 0.1 * chord - noise], 1).astype(np.float32)
     tone = 0.2 * np.sin(np.arange(44100) * 0.05).astype(np.float32)
     long = AudioCodec(bitrate=2000, frames=50).encode_audio(speech[: 5 * rate], rate)
     part, whole = io.BytesIO(), io.BytesIO()
@@ -38,6 +42,7 @@ def files() -> dict[str, bytes]:
         "speech-best": AudioCodec(quality=100, effort=6).encode_audio(short[:rate], rate),
         "stereo": AudioCodec(quality=40).encode_audio(stereo, rate),
         "resampled": AudioCodec(bitrate=4000).encode_audio(tone, 44100),
+        "fullband": AudioCodec(bitrate=16000).encode_audio(music, 44100),
         "nothing": AudioCodec().encode_audio(np.zeros(0, np.float32), 16000),
         "silence": AudioCodec().encode_audio(np.zeros((8000, 1), np.float32), 8000),
         "cut": part.getvalue(),

@@ -78,6 +78,6 @@ def test_quieter_channels_count_for_less() -> None:
 
 
 def test_model_by_rate_and_bits() -> None:
-    assert model_for(16000, 1, None) == model_for(16000, 1, 24000) == "speech"
-    assert model_for(44100, 2, None) == model_for(48000, 2, 12000) == model_for(22050, 1, 6000) == "fullband"
-    assert model_for(44100, 1, 3000) == model_for(44100, 2, 8000) == "speech"
+    assert model_for(16000, None) == model_for(16000, 24000) == "speech"
+    assert model_for(44100, None) == model_for(48000, 12000) == model_for(22050, 6000) == "fullband"
+    assert model_for(44100, 3000) == "speech"

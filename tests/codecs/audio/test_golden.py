@@ -18,7 +18,18 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.sgl"))
 
 
 def test_there_are_all() -> None:
-    assert NAMES == ["cut", "joined", "nothing", "resampled", "silence", "speech-3k", "speech-best", "stereo"]
+    kinds = [
+        "cut",
+        "fullband",
+        "joined",
+        "nothing",
+        "resampled",
+        "silence",
+        "speech-3k",
+        "speech-best",
+        "stereo",
+    ]
+    assert kinds == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
