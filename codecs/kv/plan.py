@@ -5,6 +5,9 @@ Payload of the chunk TABLES, for each group its keys, then its values: a byte, a
 0. nothing: components as in the calibration;
 1. corrections: numbers (whole tables, added to the scales), numbers (shifts in halves of a step);
 3. the same, then numbers (of each channel in the weighted domain, added to the mean, in sixteenths of a step);
+4. the same as 3, then factors (`siglum.codecs.kv.factors`): u8 how many, a byte for each, the table of its symbols, a
+   byte for each, the table of its loads, numbers (differences of the steps of loads, in units), varint bytes, a frame
+   of the loads, factor by factor;
 2. a transform: varint rank, numbers (scales, in whole tables), numbers (the mean in the weighted domain, in quarters of
    a step), u8 (0 or 1: weights follow), numbers (logarithms of the weight of each head), varint bytes, the basis.
 
@@ -19,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglum.codecs.container_source import Source, append_varint
+from siglum.codecs.kv import factors
 from siglum.codecs.kv.calibration import Calibration
-from siglum.codecs.kv.coding import RESIDUES_A_STEP, WEAKEST, Analyser, Components, Floats
+from siglum.codecs.kv.coding import RESIDUES_A_STEP, WEAKEST, Analyser, Components, Floats, Integers
 from siglum.codecs.kv.fit import fit_transform
 from siglum.codecs.kv.layout import BLOCK, KEYS, VALUES, Layout
 from siglum.codecs.kv.packing import (
@@ -31,14 +35,16 @@ from siglum.codecs.kv.packing import (
     unpack_basis,
     unpack_numbers,
 )
-from siglum.codecs.kv.sample import Sample
+from siglum.codecs.kv.factors import Factored, Factors
+from siglum.codecs.kv.sample import MANY, MOST, Sample
 from siglum.codecs.kv.scales import MAX_UNITS, UNITS_A_TABLE, step_units, table_of, units_of, value_of
 from siglum.codecs.kv.transform import Transform
 from siglum.errors import MalformedHeader
 from siglum.kernels import dispatch
 
-AS_CALIBRATED, CORRECTED, ESTIMATED, CENTRED = 0, 1, 2, 3
+AS_CALIBRATED, CORRECTED, ESTIMATED, CENTRED, FACTORED = 0, 1, 2, 3, 4
 FEWEST = 256  # tokens from which statistics of a cache are worth their bytes
+FEWEST_FACTORED = 512  # tokens from which factors may be
 REACH = 34  # tables below the weakest that is coded
 MOST_CHANGE = 64  # of a scale, in tables
 MOST_RESIDUE = 2**15  # of a mean, in sixteenths of a step
@@ -52,7 +58,12 @@ Plan = Mapping[tuple[int, int], Components]
 
 
 def plan_of(
-    layout: Layout, level: int, calibration: Calibration | None, sample: Sample, centred: bool = True
+    layout: Layout,
+    level: int,
+    calibration: Calibration | None,
+    sample: Sample,
+    centred: bool = True,
+    factored: bool = False,
 ) -> Plan:
     """Decide what the cache that `sample` is taken from is coded with.
 
@@ -60,7 +71,10 @@ def plan_of(
     ----------
     centred
         Whether what coding by the step leaves of the cache's mean is sent.
+    factored
+        Whether factors are looked for, too.
     """
+    factored = factored and sample.tokens >= FEWEST_FACTORED
     plan, tokens = {}, sample.tokens
     for group in range(len(layout.groups)):
         for which in (KEYS, VALUES):
@@ -71,7 +85,9 @@ def plan_of(
             else:
                 plain = as_calibrated(calibration, group, which, level)
                 plan[group, which] = (
-                    _corrected(plain, layout, group, which, sample, centred) if tokens >= FEWEST else plain
+                    _corrected(plain, layout, group, which, sample, centred, factored)
+                    if tokens >= FEWEST
+                    else plain
                 )
     return plan
 
@@ -98,12 +114,18 @@ def pack(plan: Plan, layout: Layout, calibrated: bool) -> bytes:
         elif part.shift is None:
             out.append(AS_CALIBRATED)
         else:
-            out.append(CORRECTED if part.residue is None else CENTRED)
+            made, skipped = part.transform, 0
+            if isinstance(made, Factored):
+                made, skipped = made.plain, made.factors.count
+            kind = FACTORED if skipped else CORRECTED if part.residue is None else CENTRED
+            out.append(kind)
             reach = reach_of(part)
-            pack_numbers(out, (part.scale - part.transform.scale)[:reach] // UNITS_A_TABLE)
-            pack_numbers(out, part.shift[:reach])
+            pack_numbers(out, (part.scale[skipped:] - made.scale)[:reach] // UNITS_A_TABLE)
+            pack_numbers(out, part.shift[skipped:][:reach])
             if part.residue is not None:
                 pack_numbers(out, part.residue)
+            if isinstance(part.transform, Factored):
+                factors.pack(out, part.transform.factors)
     return bytes(out)
 
 
@@ -121,10 +143,10 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
             kind = source.read(1, "a kind of tables")[0]
             if kind == ESTIMATED and calibration is None:
                 plan[group, which] = _unpack_transform(source, layout, group, which, level)
-            elif kind in (AS_CALIBRATED, CORRECTED, CENTRED) and calibration is not None:
+            elif kind in (AS_CALIBRATED, CORRECTED, CENTRED, FACTORED) and calibration is not None:
                 plain = as_calibrated(calibration, group, which, level)
                 plan[group, which] = (
-                    plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain, kind == CENTRED)
+                    plain if kind == AS_CALIBRATED else _unpack_corrections(source, plain, kind)
                 )
             else:
                 raise MalformedHeader(f"tables of kind {kind} do not fit the file's header: it is damaged")
@@ -134,7 +156,7 @@ def unpack(data: bytes, layout: Layout, level: int, calibration: Calibration | N
 
 
 def _corrected(
-    part: Components, layout: Layout, group: int, which: int, sample: Sample, centred: bool
+    part: Components, layout: Layout, group: int, which: int, sample: Sample, centred: bool, factored: bool
 ) -> Components:
     """Means and scales as this cache has them; what the calibration says is kept where they hardly differ."""
     made, step = part.transform, step_units(part.level)
@@ -148,14 +170,25 @@ def _corrected(
         part.prepared[key] = Analyser(
             made, dim, part.step, np.arange(reach), np.zeros(reach, np.float32), may_round=True
         )
-    values = sample.components(group, which, part.prepared[key])
+    most = MANY if factored else MOST
+    values = sample.components(group, which, part.prepared[key], most)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     shift, scale = np.zeros(made.rank, np.int32), part.scale.copy()
     moved = np.where(np.abs(mean) > 0.15 * deviation + 0.05, np.rint(2 * mean), 0)
     shift[:reach] = np.clip(moved, -(2**24), 2**24)
-    spread = np.sqrt(np.mean(np.square(values - moved / 2), axis=0))
-    found = units_of(np.maximum(spread, 1e-3)) + step
-    change = np.clip(np.rint((found - scale[:reach]) / UNITS_A_TABLE), -MOST_CHANGE, MOST_CHANGE)
+    half = (moved / 2).astype(np.float32)
+    values -= half
+    found = None
+    if factored:
+        usual = factors.deviations(part.scale[:reach], step)
+        found = factors.fit(values, usual, sample.tokens)
+    if found is not None:
+        loads = found.loads(part.scale, step)
+        predicted = np.rint(values @ factors.estimator(loads, usual)) @ loads
+        values -= predicted
+    spread = np.sqrt(np.mean(np.square(values), axis=0))
+    found_units = units_of(np.maximum(spread, 1e-3)) + step
+    change = np.clip(np.rint((found_units - scale[:reach]) / UNITS_A_TABLE), -MOST_CHANGE, MOST_CHANGE)
     change = change.astype(np.int32)
     # What is not coded either way needs no correction.
     idle = table_of(np.maximum(scale[:reach], scale[:reach] + change * UNITS_A_TABLE), step) < WEAKEST
@@ -164,10 +197,29 @@ def _corrected(
     if not centred:
         return Components(made, part.level, scale, shift)
     coded = table_of(scale[:reach], step) >= WEAKEST
-    half = (shift[:reach] / 2).astype(np.float32)
-    decoded = (np.rint(values - half) + half) * coded
-    residue = _residue(part, sample.rows(group, which), decoded)
-    return Components(made, part.level, scale, shift, residue if residue.any() else None)
+    taken = (shift[:reach] / 2).astype(np.float32)
+    values += half - taken
+    decoded = (np.rint(values) + taken) * coded
+    if found is not None:
+        decoded += predicted
+    places = sample.places(group, MOST, most)
+    residue = _residue(part, sample.rows(group, which, MOST, most), decoded[places])
+    centre = residue if residue.any() or found is not None else None
+    return _with_factors(part, scale, shift, centre, found)
+
+
+def _with_factors(
+    part: Components, scale: Integers, shift: Integers, residue: Integers | None, found: Factors | None
+) -> Components:
+    """Components after what a file says of them, and its factors before them."""
+    if found is None:
+        return Components(part.transform, part.level, scale, shift, residue)
+    step = step_units(part.level)
+    usual = factors.deviations(part.scale[: found.numbers.shape[1]], step)
+    scales = np.concatenate([found.scale(step), scale])
+    made = Factored(part.transform, found, found.loads(part.scale, step), usual, scales)
+    shifts = np.concatenate([np.zeros(found.count, np.int32), shift])
+    return Components(made, part.level, scales, shifts, residue)
 
 
 def _residue(part: Components, rows: Floats, decoded: Floats) -> NDArray[np.int32]:
@@ -198,20 +250,22 @@ def _residue(part: Components, rows: Floats, decoded: Floats) -> NDArray[np.int3
 
 def reach_of(part: Components) -> int:
     """How many components can have corrections: in another domain weak ones may be strong."""
-    tables = table_of(part.transform.scale, step_units(part.level))
+    made = part.transform.plain if isinstance(part.transform, Factored) else part.transform
+    tables = table_of(made.scale, step_units(part.level))
     return int(np.count_nonzero(tables >= WEAKEST - REACH))
 
 
-def _unpack_corrections(source: Source, part: Components, centred: bool) -> Components:
+def _unpack_corrections(source: Source, part: Components, kind: int) -> Components:
     scale, shift = part.scale.copy(), np.zeros(part.transform.rank, np.int32)
     reach = reach_of(part)
     change = np.clip(unpack_numbers(source, reach), -MOST_CHANGE, MOST_CHANGE)
     scale[:reach] += change * UNITS_A_TABLE
     shift[:reach] = unpack_numbers(source, reach)
     residue = None
-    if centred:
+    if kind != CORRECTED:
         residue = np.clip(unpack_numbers(source, len(part.transform.mean)), -MOST_RESIDUE, MOST_RESIDUE)
-    return Components(part.transform, part.level, scale, shift, residue)
+    found = factors.unpack(source, reach) if kind == FACTORED else None
+    return _with_factors(part, scale, shift, residue, found)
 
 
 def _estimated(layout: Layout, group: int, which: int, level: int, tokens: int, rows: Floats) -> Components:
