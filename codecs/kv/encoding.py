@@ -13,7 +13,7 @@ import numpy as np
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import fixed_plan, plan
+from siglum.codecs.kv import fixed_plan, plan, planning
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.files import forget, mappings_of
@@ -144,7 +144,7 @@ class Encoder:
         if not config.lossless:
             sample = Sample(cache, layout, config.sinks)
             if config.bits is None:
-                made = plain = plan.plan_of(
+                made = plain = planning.plan_of(
                     layout, level, calibration, sample, factored=config.effort >= FACTORING_EFFORT
                 )
             else:

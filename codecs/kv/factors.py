@@ -16,11 +16,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.container_source import Source
+from siglum.codecs.container_source import Source, append_varint
 from siglum.codecs.kv.packing import pack_numbers, rans_count, unpack_numbers
 from siglum.codecs.kv.scales import LOWEST, UNITS_A_TABLE, units_of, value_of
 from siglum.codecs.kv.transform import Transform
-from siglum.codecs.container_source import append_varint
 from siglum.entropy import rans
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.entropy.gaussian_bank import LEVELS
@@ -31,8 +30,9 @@ Integers = NDArray[np.int32]
 
 MOST_FACTORS = 48  # of a group's keys or values
 SPARE = 8  # directions more in the search for the strongest
-ROUNDS = 1  # of that search
+ROUNDS = 2  # of that search
 COARSE = 2.0  # step of a factor, in deviations that the calibration expects: what it leaves is coded after it
+PRICE = 0.4  # of loads in their bits: factors that pay by less are kept for the divergence that they save
 LEAST_UNITS, MOST_UNITS = -2000, 1000  # of the step of loads
 MOST_STRENGTH = 2000  # of a component, in units above the step: what is stronger weighs no more
 LARGEST_LOAD = 2**15 - 1
@@ -116,7 +116,7 @@ class Factored(Transform):
         return len(self.scale)
 
     @cached_property
-    def synthesis(self) -> Floats:  # type: ignore[override]
+    def synthesis(self) -> Floats:
         """(rank, width), as of any transform."""
         rows = self.plain.synthesis
         return np.concatenate([self.loads @ rows[: self.loads.shape[1]], rows])
@@ -130,7 +130,7 @@ class Factored(Transform):
         return np.ascontiguousarray(everywhere[coded])
 
     @cached_property
-    def analysis(self) -> Floats:  # type: ignore[override]
+    def analysis(self) -> Floats:
         """(width, rank): factors before rounding, and components from which nothing was taken off."""
         columns = self.plain.analysis
         reach = self.loads.shape[1]
@@ -181,7 +181,7 @@ def fit(values: Floats, deviation: Floats, tokens: int) -> Factors | None:
     if not alive.any():
         return None
     units = np.clip(units + int(units_of(COARSE)), LEAST_UNITS, MOST_UNITS)
-    tables = table_of_deviation(np.sqrt(real[:count]) / COARSE)
+    tables = table_of_deviation((np.sqrt(real[:count]) / COARSE).astype(np.float32))
     return Factors(numbers[alive], units[alive].astype(np.int32), tables[alive])
 
 
@@ -196,8 +196,9 @@ def strongest(values: Floats, most: int) -> tuple[Floats, Floats] | None:
         return None
     # Tokens as they are begin the search as well as random sums of them would.
     span = np.ascontiguousarray(values[np.linspace(0, len(values) - 1, columns).astype(int)].T)
-    for _ in range(ROUNDS):
-        span = values.T @ (values @ orthonormal(span))
+    for rest in range(ROUNDS - 1, -1, -1):
+        some = values[:: 1 + rest]  # the first rounds need not be exact
+        span = some.T @ (some @ orthonormal(span))
     span = orthonormal(span)
     inside = values @ span
     variance, turn = np.linalg.eigh((inside.T @ inside).astype(np.float64) / len(values))
@@ -242,8 +243,8 @@ def _saving(strength: Floats) -> Floats:
 
 
 def _price(strength: Floats, reach: int, tokens: int) -> Floats:
-    """Bits of the loads."""
-    return (reach * 0.5 * np.log2(1 + tokens * strength / reach)).astype(np.float32)
+    """Bits of the loads, less what even coarse ones are worth besides: the factor was fitted to real caches."""
+    return (PRICE * reach * 0.5 * np.log2(1 + tokens * strength / reach)).astype(np.float32)
 
 
 def pack(out: bytearray, factors: Factors) -> None:

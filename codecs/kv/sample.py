@@ -55,9 +55,7 @@ class Sample:
             found.append(np.arange(first, stop) + starts[start])
         return np.concatenate(found)
 
-    def components(
-        self, group: int, which: int, analyser: Analyser, most: int = MOST
-    ) -> NDArray[np.float32]:
+    def components(self, group: int, which: int, analyser: Analyser, most: int = MOST) -> NDArray[np.float32]:
         """(n, count) components of at most so many tokens."""
         spans = self._spans(group, most, most)
         layout, cache = self.layout, self.cache
