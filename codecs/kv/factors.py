@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 
 MOST_FACTORS = 48  # of a group's keys or values
+WILD = 32  # times the usual size of a token: so large a one is not what factors are for
 SPARE = 8  # directions more in the search for the strongest
 ROUNDS = 2  # of that search
 COARSE = 2.0  # step of a factor, in deviations that the calibration expects: what it leaves is coded after it
@@ -163,7 +164,11 @@ def fit(values: Floats, deviation: Floats, tokens: int) -> Factors | None:
     tokens
         Of the whole cache: what they save must pay for the loads.
     """
-    found = strongest(values / deviation, MOST_FACTORS)
+    relative = values / deviation
+    size = np.sqrt(np.einsum("ij,ij->i", relative, relative))
+    wild = size > WILD * np.median(size)
+    relative[wild] *= (np.median(size) / size[wild])[:, None]
+    found = strongest(relative, MOST_FACTORS)
     if found is None:
         return None
     strength, directions = found
@@ -210,7 +215,10 @@ def orthonormal(columns: Floats) -> Floats:
     size = np.linalg.norm(columns, axis=0)
     columns = columns / np.maximum(size, 1e-30)
     gram = (columns.T @ columns).astype(np.float64) + 1e-6 * np.eye(columns.shape[1])
-    return columns @ np.linalg.inv(np.linalg.cholesky(gram)).T.astype(np.float32)
+    try:
+        return columns @ np.linalg.inv(np.linalg.cholesky(gram)).T.astype(np.float32)
+    except np.linalg.LinAlgError:  # one direction that drowns the others in rounding
+        return np.linalg.qr(columns)[0]
 
 
 def unbiased(strength: Floats, ratio: float) -> Floats:
