@@ -11,7 +11,6 @@ transform with some rows more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +115,7 @@ class Factored(Transform):
         """How many components there are, factors among them."""
         return len(self.scale)
 
-    @cached_property
+    @property
     def synthesis(self) -> Floats:
         """(rank, width), as of any transform."""
         rows = self.plain.synthesis
@@ -130,7 +129,7 @@ class Factored(Transform):
         everywhere[:count] = everywhere[count : count + reach] @ estimator(self.loads, self.deviation)
         return np.ascontiguousarray(everywhere[coded])
 
-    @cached_property
+    @property
     def analysis(self) -> Floats:
         """(width, rank): factors before rounding, and components from which nothing was taken off."""
         columns = self.plain.analysis
