@@ -32,7 +32,7 @@ WILD = 32  # times the usual size of a token: so large a one is not what factors
 SPARE = 8  # directions more in the search for the strongest
 ROUNDS = 2  # of that search
 COARSE = 2.0  # step of a factor, in deviations that the calibration expects: what it leaves is coded after it
-PRICE = 0.4  # of loads in their bits: factors that pay by less are kept for the divergence that they save
+PRICE = 0.4  # of loads in their bits, by trial on documents of the calibration: errors become fewer, too
 LEAST_UNITS, MOST_UNITS = -2000, 1000  # of the step of loads
 MOST_STRENGTH = 2000  # of a component, in units above the step: what is stronger weighs no more
 LARGEST_LOAD = 2**15 - 1
@@ -177,7 +177,7 @@ def fit(values: Floats, deviation: Floats, tokens: int) -> Factors | None:
     count = int(np.count_nonzero(worth > 0))
     if not count:
         return None
-    # Rounding of loads costs as much as finer ones would: a step of sqrt(12 / (tokens * strength)).
+    # There what a finer step of loads costs is what it saves.
     units = units_of(np.sqrt(12 / (tokens * real[:count])))
     numbers = np.rint(directions[:, :count] / value_of(units)).T
     numbers = np.clip(numbers, -LARGEST_LOAD, LARGEST_LOAD).astype(np.int32)
@@ -192,7 +192,7 @@ def fit(values: Floats, deviation: Floats, tokens: int) -> Factors | None:
 def strongest(values: Floats, most: int) -> tuple[Floats, Floats] | None:
     """Variances (count,) along the strongest directions (width, count) of rows (n, width), strongest first.
 
-    By powers of the covariance on a few random directions (Halko, Martinsson and Tropp, arXiv 0909.4061).
+    By powers of the covariance on a few directions (Halko, Martinsson and Tropp, arXiv 0909.4061).
     """
     columns = min(most + SPARE, *values.shape)
     most = min(most, columns)
@@ -250,7 +250,7 @@ def _saving(strength: Floats) -> Floats:
 
 
 def _price(strength: Floats, reach: int, tokens: int) -> Floats:
-    """Bits of the loads, less what even coarse ones are worth besides: the factor was fitted to real caches."""
+    """Bits of the loads, weighed by `PRICE`."""
     return (PRICE * reach * 0.5 * np.log2(1 + tokens * strength / reach)).astype(np.float32)
 
 
