@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siglum.codecs.kv import fixed, fixed_books, plan
+from siglum.codecs.kv import fixed, fixed_books, planning
 from siglum.codecs.kv.calibration import Calibration, installed_for
 from siglum.codecs.kv.files import read_cache
 from siglum.codecs.kv.layout import KEYS, VALUES, Layout
@@ -37,7 +37,7 @@ def vectors_of(path: Path, calibration: Calibration | None, rate: float, level: 
     size = fixed.size_for(rate, layout.token_elements, len(keys))
     if calibration is not None:
         level = fixed.level_for([calibration.transforms[key].scale for key in keys], size)
-    parts = fixed.allot(plan.plan_of(layout, level, calibration, Sample(cache, layout, SINKS)), size)
+    parts = fixed.allot(planning.plan_of(layout, level, calibration, Sample(cache, layout, SINKS)), size)
     random, out = np.random.default_rng(0), []
     total = sum(len(part.stages) for part in parts.values())
     for (group, which), part in parts.items():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import siglum.kernels._native as _native
 from siglum.codecs.kv.blocks import Block
+from siglum.codecs.kv.factors import Factored
 from siglum.codecs.kv.rope import Rope
 from siglum.codecs.kv.scales import LOG_UNIT, UNITS_A_TABLE, step_units, table_of, value_of
 from siglum.codecs.kv.transform import Transform
@@ -133,6 +134,25 @@ class Components:
         return (self.shift[self.coded] / np.float32(2)).astype(np.float32)
 
     @cached_property
+    def taken(self) -> Floats:
+        """(count,) as `offsets`, in analysis: factors are of what is left when the others' shifts are taken off."""
+        if not isinstance(self.transform, Factored):
+            return self.offsets
+        return self.transform.centred(self.offsets, self.coded)
+
+    @cached_property
+    def loads(self) -> Floats | None:
+        """(factors, others) what a symbol of each factor that is coded takes off the other components; or None."""
+        if not isinstance(self.transform, Factored):
+            return None
+        made = self.transform.loads
+        count, reach = made.shape
+        found = np.zeros((count, self.transform.rank - count), np.float32)
+        found[:, :reach] = made
+        factors = int(np.count_nonzero(self.coded < count))
+        return np.ascontiguousarray(found[self.coded[:factors]][:, self.coded[factors:] - count])
+
+    @cached_property
     def centre(self) -> Floats:
         """(width,) what decoded tokens are around: the mean, and what coding would leave of this cache's own.
 
@@ -164,7 +184,7 @@ class Components:
         key = (dispatch.isa(), "analysis", dim)
         if key not in self.prepared:
             may_round = self.level <= MOST_ROUNDED_LEVEL
-            self.prepared[key] = Analyser(self.transform, dim, self.step, self.coded, self.offsets, may_round)
+            self.prepared[key] = Analyser(self.transform, dim, self.step, self.coded, self.taken, may_round)
         made: Analyser = self.prepared[key]
         return made
 
@@ -247,10 +267,21 @@ def encode(
     -------
     The payload of each and the CRC32C of its symbols; None if a symbol is too large to be coded.
     """
+    if part.loads is not None:
+        values = _predicted(values, part.loads)
     made: list[tuple[bytes, int] | None] = part.coder.encode(
         values, np.array(lengths, np.int32), effort >= CORRECTING_EFFORT
     )
     return made
+
+
+def _predicted(values: Floats, loads: Floats) -> Floats:
+    """Factors rounded, and the other components less what those will add when they are decoded."""
+    count = len(loads)
+    symbols = np.clip(np.rint(values[:, :count]), -LARGEST - 1, LARGEST + 1)
+    values[:, :count] = symbols
+    values[:, count:] -= symbols @ loads
+    return values
 
 
 def decode(part: Components, blocks: Sequence[Block]) -> tuple[Integers, list[BitstreamError | None]]:

@@ -55,13 +55,15 @@ def encode(
     rope = None if which else kind.rope
     matrices = matrices_of(part, kind.value_dim if which else kind.key_dim, rope, device)
     angles = angles_of(rope, layout.position + first, stop - first, device)
-    found = gpu.analyse(tensors, matrices, angles, quantise=not isinstance(part, FixedPart))
+    # Factors are taken off before rounding, which is then the CPU's.
+    rounds = not isinstance(part, FixedPart) and part.loads is None
+    found = gpu.analyse(tensors, matrices, angles, quantise=rounds)
     if isinstance(part, FixedPart):
         if not bool(torch.isfinite(found).all()):
             return None
         return fixed_blocks.blocks_of(part.encode(found.cpu().numpy(), effort), parts)
     symbols = found.cpu().numpy()
-    if symbols.size and symbols.min() == gpu.BAD:
+    if symbols.size and (symbols.min() == gpu.BAD if rounds else not np.isfinite(symbols).all()):
         return None
     coded = coding.encode(part, symbols.astype(np.float32), [it.tokens for it in parts], effort)
     return [Block(it, TRANSFORM, *one) for it, one in zip(parts, coded, strict=True) if one is not None]
@@ -99,7 +101,7 @@ def matrices_of(part: AnyPart, channels: int, rope: Rope | None, device: Any) ->
                 else part.shift[part.coded] / np.float32(2)
             )
             centre = part.centre
-            offset, bias = (-half).astype(np.float32), (centre + half @ synthesis).astype(np.float32)
+            offset, bias = -part.taken, (centre + half @ synthesis).astype(np.float32)
         turned = (0, False) if rope is None else (rope.dim, rope.layout == "interleaved")
         pairs = gpu.Pairs.of(channels, *turned)
         kept[key] = gpu.Matrices(analysis, offset, synthesis, mean, bias, pairs, channels, device)

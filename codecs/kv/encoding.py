@@ -13,7 +13,7 @@ import numpy as np
 from siglum.codecs import container
 from siglum.codecs.container import Chunk, ChunkType, Header
 from siglum.codecs.kv import calibration as calibrations
-from siglum.codecs.kv import fixed_plan, plan
+from siglum.codecs.kv import fixed_plan, plan, planning
 from siglum.codecs.kv.block_coder import BlockCoder
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.files import forget, mappings_of
@@ -34,6 +34,7 @@ from siglum.kernels import dispatch
 __all__ = ["Encoder", "append"]
 
 SPAN = 16 * BLOCK  # tokens that are worked on at once
+FACTORING_EFFORT = 5
 LONG = 4096  # tokens from which estimated transforms span layers
 LIMITS = container.Limits(max_elements=2**40)
 
@@ -143,7 +144,9 @@ class Encoder:
         if not config.lossless:
             sample = Sample(cache, layout, config.sinks)
             if config.bits is None:
-                made = plain = plan.plan_of(layout, level, calibration, sample)
+                made = plain = planning.plan_of(
+                    layout, level, calibration, sample, factored=config.effort >= FACTORING_EFFORT
+                )
             else:
                 level, plain = fixed_plan.plan_for(layout, config.bits, calibration, sample)
                 extra[FIXED_KEY] = size = fixed_plan.size_of(layout, config.bits)

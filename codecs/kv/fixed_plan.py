@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from siglum.codecs.container import Header
-from siglum.codecs.kv import plan
+from siglum.codecs.kv import plan, planning
 from siglum.codecs.kv.blocks import FIXED, TRANSFORM
 from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.coding import Components
@@ -44,9 +44,9 @@ def plan_for(
         level = level_for([calibration.transforms[key].scale for key in keys], size)
     else:
         guess = min(int(FIRST_LEVEL + LEVELS_A_BIT * bits), MAX_LEVEL)
-        first = plan.plan_of(layout, guess, None, sample)
+        first = planning.plan_of(layout, guess, None, sample)
         level = level_for([part.scale for part in first.values()], size)
-    return level, plan.plan_of(layout, level, calibration, sample, centred=False)
+    return level, planning.plan_of(layout, level, calibration, sample, centred=False)
 
 
 def restored(found: plan.Plan, header: Header) -> AnyPlan:

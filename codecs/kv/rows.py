@@ -13,6 +13,8 @@ from siglum.codecs.kv.coding import Analyser, turns_of
 from siglum.codecs.kv.layout import Layout
 from siglum.errors import UnsupportedInputError
 
+TOO_LARGE = "the cache has numbers that are too large; only lossless coding takes them"
+
 
 def parts_of(
     cache: KVCache, layout: Layout, group: int, which: int, first: int, stop: int
@@ -81,9 +83,7 @@ def components_of(
     made = analyser(parts_of(cache, layout, group, which, first, stop), cache.dtype, turns)
     if made is None:
         floats_of(cache, layout, group, which, first, stop, origin)  # which names the token
-        raise UnsupportedInputError(
-            "the cache has numbers that are too large; only lossless coding takes them"
-        )
+        raise UnsupportedInputError(TOO_LARGE)
     return made
 
 

@@ -31,7 +31,9 @@ class KVConfig:
     window
         How many of the last tokens are coded finely.
     effort
-        1 (fast) to 9: from 4, blocks correct the scales of their tokens and components, 2 to 3 % fewer bits.
+        1 (fast) to 9: from 4, blocks correct the scales of their tokens and components, 2 to 3 % fewer bits;
+        from 5, files have factors of the cache where
+        they pay, most in domains that the calibration does not know; that search takes as long as all else.
     group
         Layers that share a transform where no calibration says; None: by the number of tokens.
     threads

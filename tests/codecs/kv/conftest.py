@@ -75,6 +75,27 @@ def make_moved(cache: KVCache, by: float) -> KVCache:
     return KVCache(layers, "float16", cache.model, cache.position)
 
 
+def make_foreign(cache: KVCache, rank: int) -> KVCache:
+    """The cache of another domain: its layers have a few directions in common that those of others have not."""
+    random = np.random.default_rng(6)
+    shared = random.standard_normal((cache.tokens, rank)) * 2
+    layers = []
+    for layer in cache.layers:
+        heads, _, dim = layer.values.shape
+        more = (
+            (shared @ random.standard_normal((rank, heads * dim))).reshape(-1, heads, dim).transpose(1, 0, 2)
+        )
+        keys, values = (as_float(part, cache.dtype) + more for part in layer[:2])
+        layers.append(layer._replace(keys=keys.astype(np.float16), values=values.astype(np.float16)))
+    return KVCache(layers, "float16", cache.model, cache.position)
+
+
+@pytest.fixture(scope="session")
+def foreign() -> KVCache:
+    """700 tokens of `make_foreign`."""
+    return make_foreign(make_cache(700, seed=9), 6)
+
+
 @pytest.fixture(scope="session")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     """That of `make_calibration`."""

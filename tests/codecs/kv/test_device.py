@@ -76,6 +76,15 @@ def test_streams_and_caches_are_the_cpu_s(make, calibration, mode, dtype) -> Non
     assert kv.decompress(again).tokens == 55
 
 
+def test_factors_are_the_cpu_s(foreign, calibration) -> None:
+    settings = {"calibration": calibration, "threads": 1, "quality": 30}
+    files = [kv.compress(it, **settings) for it in (foreign, on_device(foreign))]
+    assert abs(len(files[0]) - len(files[1])) <= 0.002 * len(files[0])
+    one, other = (kv.decompress(data, calibration=calibration) for data in files)
+    close(other, one, 0.01)
+    close(read(files[0], calibration=calibration, start=500), one.slice(500, one.tokens), 0.005)
+
+
 def test_symbols_differ_by_ties_only(make, calibration) -> None:
     cache = make(70)
     files = [

@@ -14,7 +14,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.sgl"))
 
 
 def test_there_are_golden_files() -> None:
-    assert len(NAMES) == 5
+    assert len(NAMES) == 6
 
 
 @pytest.mark.parametrize("isa", dispatch.available_isas())
@@ -23,7 +23,7 @@ def test_golden_files_decode(name: str, isa: str, monkeypatch: pytest.MonkeyPatc
     """Symbols are checked by the checksums inside; numbers may differ by what float sums do."""
     monkeypatch.setenv("SIGLUM_ISA", isa)
     for threads in (1, 2):
-        calibration = FOLDER / "synthetic.kvcal.safetensors" if name == "calibrated" else None
+        calibration = FOLDER / "synthetic.kvcal.safetensors" if name in ("calibrated", "factored") else None
         got = kv.decompress(FOLDER / f"{name}.sgl", calibration=calibration, threads=threads)
         expected = kv.read_cache(FOLDER / f"{name}.safetensors")
         for one, other in zip(got.layers, expected.layers, strict=True):

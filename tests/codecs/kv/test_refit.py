@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from siglum import errors, kv
 from siglum.cli.main import main
-from siglum.codecs.kv import plan
+from siglum.codecs.kv import plan, planning
 from siglum.codecs.kv.cache import KVCache
 from siglum.codecs.kv.calibration import Calibration
 from siglum.codecs.kv.coding import Components
@@ -38,8 +38,8 @@ def test_what_coding_leaves_of_the_mean_is_sent(
     with_it = kv.compress(cache, quality=20, calibration=calibration)
     found = Decoder(io.BytesIO(with_it), calibration).plan
     assert any(isinstance(part, Components) and part.residue is not None for part in found.values())
-    plain = plan.plan_of
-    monkeypatch.setattr(plan, "plan_of", lambda *given: plain(*given, centred=False))
+    plain = planning.plan_of
+    monkeypatch.setattr(planning, "plan_of", lambda *given, **_: plain(*given, centred=False))
     without = kv.compress(cache, quality=20, calibration=calibration)
     left = [
         left_of_the_mean(cache, kv.decompress(data, calibration=calibration), calibration)
