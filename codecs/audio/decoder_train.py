@@ -21,7 +21,7 @@ from torch.nn import functional
 from siglum.codecs import models, runs
 from siglum.codecs.audio import export, weights
 from siglum.codecs.audio.constants import NOISE_GAIN, NOISE_REACH
-from siglum.codecs.audio.discriminator import SpectrumDiscriminator, decoder_losses, learner_loss
+from siglum.codecs.audio.discriminator import SpectrumDiscriminator, decoder_losses, learner_loss, windows_for
 from siglum.codecs.audio.losses import reconstruction
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.restore import decoder_parameters, model_of
@@ -69,7 +69,7 @@ class DecoderTrainer:
             seed=recipe.seed,
             cache=out / "samples.npz",
         )
-        self.discriminator = SpectrumDiscriminator()
+        self.discriminator = SpectrumDiscriminator(windows_for(self.preset.rate))
         self.optimizers = optimizers_of(self.model, recipe)
         self.learner = torch.optim.AdamW(
             self.discriminator.parameters(), recipe.learner_rate, (0.8, 0.98), weight_decay=0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,14 @@ from siglum.codecs.audio.losses import spectra
 
 COMPRESSION = 0.3  # exponent of magnitudes
 SLOPE = 0.1
+
+
+WINDOWS = (0.016, 0.064)  # seconds
+
+
+def windows_for(rate: int) -> tuple[int, ...]:
+    """Lengths of windows in samples, powers of two."""
+    return tuple(1 << round(math.log2(seconds * rate)) for seconds in WINDOWS)
 
 
 class Verdict(NamedTuple):
@@ -36,7 +45,7 @@ class SpectrumDiscriminator(nn.Module):
         Channels.
     """
 
-    def __init__(self, windows: tuple[int, ...] = (256, 1024), width: int = 24) -> None:
+    def __init__(self, windows: tuple[int, ...], width: int = 24) -> None:
         super().__init__()
         self.windows = windows
         self.parts = nn.ModuleList(nn.ModuleList(_layers(width)) for _ in windows)
