@@ -8,7 +8,8 @@ networks called one by one, bit for bit, with any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,23 @@ Floats = NDArray[np.float32]
 OUT_OF_RANGE = -1  # status: a hyperlatent is beyond its bound
 
 
-class Latents(NamedTuple):
-    """What the walk finds, all (rows, columns, channels)."""
+@dataclass(frozen=True)
+class Latents:
+    """What the walk finds, all (rows, columns, channels).
+
+    Attributes
+    ----------
+    mean
+        In steps.
+    index
+        Tables, 0..63.
+    symbols
+        Zero where the table is below the skip.
+    """
 
     mean: Floats
-    """In steps."""
     index: NDArray[np.uint8]
-    """Tables, 0..63."""
     symbols: NDArray[np.int32]
-    """Zero where the table is below the skip."""
 
     @classmethod
     def empty(cls, rows: int, columns: int, channels: int) -> Latents:
@@ -151,5 +160,6 @@ class Level:
         out = Latents.empty(*latent.shape)
         rows = np.ascontiguousarray(latent)
         whole = np.ascontiguousarray(z)
-        self._native.choose(whole, unit, skip, rows, weight, bits, *out, threads, self._isa)
+        found = out.mean, out.index, out.symbols
+        self._native.choose(whole, unit, skip, rows, weight, bits, *found, threads, self._isa)
         return out

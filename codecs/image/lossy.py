@@ -126,7 +126,8 @@ def choose_symbols(
     z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
         np.int16
     )
-    return z, *round_all(weights, y, z, level, threads)
+    found = round_all(weights, y, z, level, threads)
+    return z, found.mean, found.index, found.symbols
 
 
 def round_all(
@@ -172,7 +173,8 @@ def decode_tile(
     rows, columns = (-(-side // HYPER_FACTOR) for side in shape)
     prior = weights.prior
     z = np.empty((rows, columns, prior.hyper_channels), np.int32)
-    mean, index, symbols = found = Latents.empty(*shape, prior.latent)
+    found = Latents.empty(*shape, prior.latent)
+    mean, index, symbols = found.mean, found.index, found.symbols
     status = prior.at(level).decode(
         as_bytes(tile.payload),
         gaussian_tables().native,

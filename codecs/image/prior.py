@@ -115,7 +115,9 @@ class IntegerPrior:
             net.network.input_bound >= ACTIVATION_HIGH and net.network.upsampling == 1 for net in inner
         )
         local = all(
-            isinstance(layer, Pointwise) for net in (*self.leave, *self.factors) for layer in net.network.layers
+            isinstance(layer, Pointwise)
+            for net in (*self.leave, *self.factors)
+            for layer in net.network.layers
         )
         fits = fits and self.hyper.network.upsampling == HYPER_FACTOR
         fits = fits and self.hyper.network.input_bound >= HYPER_BOUND
