@@ -1,8 +1,12 @@
 #include "parallel.hpp"
 
-#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -13,7 +17,8 @@
 namespace siglum {
 namespace {
 
-constexpr unsigned spins = 2000;  // some 20 us: the next function is mostly there by then
+constexpr unsigned looks = 500;    // some 10 us: the next function, or the end of one, is mostly there by then
+constexpr unsigned yields = 100;   // in which others may have the CPU
 
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -26,8 +31,8 @@ void relax() {
 // Looks again and again for a while, unless nobody else can run meanwhile.
 template <class Condition>
 bool soon(const Condition& condition) {
-  static const unsigned looks = std::thread::hardware_concurrency() == 1 ? 1 : spins;
-  for (unsigned look = 0; look < looks; ++look) {
+  static const unsigned most = std::thread::hardware_concurrency() == 1 ? 1 : looks;
+  for (unsigned look = 0; look < most; ++look) {
     if (condition()) return true;
     relax();
   }
@@ -35,6 +40,87 @@ bool soon(const Condition& condition) {
 }
 
 }  // namespace
+
+// What the caller and the workers of a team share. Rounds are numbered from 1; a round is open from its begin to its
+// end, and whoever enters it in between is waited for.
+class Team::State {
+ public:
+  void run(const Member& function) {
+    function_ = &function;
+    error_ = nullptr;
+    announce();
+    enter(function, true);
+    closed_ = round_.load();
+    const auto done = [this] { return inside_.load() == 0; };
+    if (!soon(done)) park(done);
+    if (error_) std::rethrow_exception(error_);
+  }
+
+  void stop() {
+    stopping_ = true;
+    announce();
+  }
+
+  // Of a worker, until the team ends.
+  void work() {
+    std::uint32_t seen = 0;
+    const auto next = [&] { return round_.load() != seen; };
+    while (true) {
+      bool found = soon(next);
+      for (unsigned turn = 0; !found && turn < yields; ++turn) {
+        std::this_thread::yield();
+        found = next();
+      }
+      if (!found) park(next);
+      seen = round_.load();
+      if (stopping_) return;
+      // Whoever enters counts itself first and looks whether the round is over after that; the caller does it the other
+      // way round, so one of both sees the other.
+      ++inside_;
+      if (static_cast<std::int32_t>(closed_.load() - seen) < 0) enter(*function_, false);
+      if (--inside_ == 0) notify();
+    }
+  }
+
+ private:
+  void enter(const Member& function, bool is_caller) {
+    try {
+      function(is_caller);
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+
+  void announce() {
+    ++round_;
+    notify();
+  }
+
+  template <class Condition>
+  void park(const Condition& condition) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++parked_;
+    notice_.wait(lock, condition);
+    --parked_;
+  }
+
+  // Whoever parks counts itself first and looks at the condition after that.
+  void notify() {
+    if (parked_.load() == 0) return;
+    { std::lock_guard<std::mutex> lock(mutex_); }
+    notice_.notify_all();
+  }
+
+  const Member* function_ = nullptr;
+  std::atomic<std::uint32_t> round_{0}, closed_{0};
+  std::atomic<std::size_t> inside_{0};  // workers that may be in the function
+  std::atomic<std::size_t> parked_{0};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;  // of parking and of error_
+  std::condition_variable notice_;
+  std::exception_ptr error_;
+};
 
 // A thread that serves one team after another. It is never joined: a process ends without it.
 class Worker {
@@ -44,38 +130,31 @@ class Worker {
     std::thread([this] { serve(); }).detach();
   }
 
-  void join(Team* team, std::size_t member) {
+  // A team that it served before has ended, even if it has not seen that yet.
+  void join(std::shared_ptr<Team::State> team) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      member_ = member;
-      team_.store(team, std::memory_order_release);
+      team_ = std::move(team);
     }
     notice_.notify_one();
   }
 
-  // The team is free to go when this is true: the worker does not look at it any more.
-  bool is_free() const { return team_.load(std::memory_order_acquire) == nullptr; }
-
  private:
   void serve() {
     while (true) {
-      Team* team;
-      std::size_t member;
+      std::shared_ptr<Team::State> team;
       {
         std::unique_lock<std::mutex> lock(mutex_);
-        notice_.wait(lock, [this] { return !is_free(); });
-        team = team_.load(std::memory_order_acquire);
-        member = member_;
+        notice_.wait(lock, [this] { return team_ != nullptr; });
+        team = std::move(team_);
       }
-      team->work(member);
-      team_.store(nullptr, std::memory_order_release);
+      team->work();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable notice_;
-  std::atomic<Team*> team_{nullptr};
-  std::size_t member_ = 0;
+  std::shared_ptr<Team::State> team_;
 };
 
 namespace {
@@ -142,95 +221,30 @@ Team::Team(std::size_t threads) {
   workers_.reserve(threads - 1);
   while (workers_.size() < threads - 1) {
     Worker* const worker = Idle::get().take();
-    if (!worker) break;
+    if (!worker) return;
     workers_.push_back(worker);
   }
-  for (std::size_t member = 1; member <= workers_.size(); ++member) workers_[member - 1]->join(this, member);
 }
 
 Team::~Team() {
-  if (workers_.empty()) return;
-  stopping_ = true;
-  begin();
-  for (Worker* const worker : workers_) {
-    while (!soon([worker] { return worker->is_free(); })) std::this_thread::yield();
-  }
-  Idle::get().give(workers_);
+  if (state_) state_->stop();
+  if (!workers_.empty()) Idle::get().give(workers_);
 }
 
 void Team::rows(std::size_t count, const Range& function) {
-  const std::size_t members = std::min(size(), count), share = members ? count / members : 0, rest = count - share * members;
-  if (members < 2) {
-    if (count) function(0, count);
-    return;
-  }
-  each([&](std::size_t member) {
-    if (member >= members) return;
-    const std::size_t begin = member * share + std::min(member, rest);
-    function(begin, begin + share + (member < rest ? 1 : 0));
+  const std::size_t members = std::min(size(), count);
+  parts(members, 1, [&](std::size_t first, std::size_t last) {
+    function(count * first / members, count * last / members);
   });
 }
 
-void Team::parts(std::size_t count, std::size_t length, const Range& function) {
-  parts_besides([] {}, count, length, function);
-}
-
-void Team::take(std::atomic<std::size_t>& next, std::size_t count, std::size_t length, const Range& function) {
-  for (std::size_t begin = next.fetch_add(length); begin < count; begin = next.fetch_add(length)) {
-    function(begin, std::min(count, begin + length));
+void Team::together(const Member& function) {
+  if (workers_.empty()) return function(true);
+  if (!state_) {
+    state_ = std::make_shared<State>();
+    for (Worker* const worker : workers_) worker->join(state_);
   }
-}
-
-void Team::each(const Member& function) {
-  if (workers_.empty()) return function(0);
-  function_ = &function;
-  running_.store(workers_.size(), std::memory_order_relaxed);
-  error_ = nullptr;
-  begin();
-  run(0);
-  const auto done = [this] { return running_.load() == 0; };
-  if (!soon(done)) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    ++parked_;
-    notice_.wait(lock, done);
-    --parked_;
-  }
-  if (error_) std::rethrow_exception(error_);
-}
-
-void Team::begin() {
-  ++round_;
-  // Whoever parks counts itself first and looks at the round after that, so one of both sees the other.
-  if (parked_.load() == 0) return;
-  { std::lock_guard<std::mutex> lock(mutex_); }
-  notice_.notify_all();
-}
-
-void Team::run(std::size_t member) {
-  try {
-    (*function_)(member);
-  } catch (...) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!error_) error_ = std::current_exception();
-  }
-}
-
-void Team::work(std::size_t member) {
-  for (std::uint32_t seen = 0;; ++seen) {
-    const auto next = [&] { return round_.load() != seen; };
-    if (!soon(next)) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      ++parked_;
-      notice_.wait(lock, next);
-      --parked_;
-    }
-    if (stopping_) return;
-    run(member);
-    if (--running_ == 0 && parked_.load() != 0) {
-      { std::lock_guard<std::mutex> lock(mutex_); }
-      notice_.notify_all();
-    }
-  }
+  state_->run(function);
 }
 
 }  // namespace siglum

@@ -2,29 +2,26 @@
 // team, since to start a thread takes longer than many a function.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
-#include <cstdint>
-#include <exception>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <vector>
 
 namespace siglum {
 
 class Worker;
 
-// A team is one caller's: others have teams of their own, with other workers. Each call of `rows` or `each` returns
-// when all members are done, so that two calls in a row have a barrier between them. The first exception of a member is
-// thrown again in the caller, after all members have finished. Where the system refuses a thread the team is smaller;
-// results do not depend on its size.
+// A team is one caller's: others have teams of their own, with other workers. Each call returns when its function has
+// seen all of its range, so that two calls in a row have a barrier between them. The caller waits for nobody but workers
+// that have begun: where the CPUs are busy it does what they would have done. The first exception is thrown again in the
+// caller, after all have finished. Results do not depend on how many threads take part.
 class Team {
  public:
   using Range = std::function<void(std::size_t begin, std::size_t end)>;
-  using Member = std::function<void(std::size_t member)>;
 
-  // At most so many members, the caller among them.
+  // At most so many members, the caller among them; fewer where the system refuses a thread.
   explicit Team(std::size_t threads);
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -35,39 +32,33 @@ class Team {
   // Splits [0, count) into one range a member.
   void rows(std::size_t count, const Range& function);
 
-  // Calls function(member) once for each member; the caller is number 0.
-  void each(const Member& function);
+  // Splits [0, count) into parts of `length` or less that members take as they get free.
+  void parts(std::size_t count, std::size_t length, const Range& function) {
+    parts_besides([] {}, count, length, function);
+  }
 
-  // Splits [0, count) into parts of `length` or less that members take as they get free. Of two functions, the caller
-  // runs the first alone before it joins the others in the second.
-  void parts(std::size_t count, std::size_t length, const Range& function);
+  // The same; the caller runs another function before it joins in.
   template <class First>
   void parts_besides(const First& first, std::size_t count, std::size_t length, const Range& function) {
     std::atomic<std::size_t> next{0};
-    each([&](std::size_t member) {
-      if (!member) first();
-      take(next, count, length, function);
+    together([&](bool is_caller) {
+      if (is_caller) first();
+      for (std::size_t begin = next.fetch_add(length); begin < count; begin = next.fetch_add(length)) {
+        function(begin, std::min(count, begin + length));
+      }
     });
   }
 
  private:
   friend class Worker;
+  using Member = std::function<void(bool is_caller)>;
+  class State;
 
-  static void take(std::atomic<std::size_t>& next, std::size_t count, std::size_t length, const Range& function);
-  void run(std::size_t member);
-  void work(std::size_t member);  // of a worker, until the team ends
-  void begin();
-  void stop();
+  // Calls the function in the caller and in every worker that comes before that has returned.
+  void together(const Member& function);
 
+  std::shared_ptr<State> state_;  // workers may look at it a little longer than the team is there
   std::vector<Worker*> workers_;
-  const Member* function_ = nullptr;
-  std::atomic<std::uint32_t> round_{0};     // odd steps do not matter: a new value is a new function, or the end
-  std::atomic<std::size_t> running_{0};     // workers that are not done with this round
-  std::atomic<std::size_t> parked_{0};      // members that wait for a notice
-  bool stopping_ = false;
-  std::mutex mutex_;                        // of parking and of error_
-  std::condition_variable notice_;
-  std::exception_ptr error_;
 };
 
 }  // namespace siglum

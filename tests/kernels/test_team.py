@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,23 @@ threads = [threading.Thread(target=network, args=(x,), kwargs={"threads": 3}) fo
 for thread in threads:
     thread.start()
 """)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_teams_under_sanitizers(tmp_path: Path, sanitizer: str) -> None:
+    compiler = shutil.which("c++")
+    if not compiler:
+        pytest.skip("no C++ compiler named c++")
+    root = Path(__file__).parents[2]
+    sources = [root / "kernels/cpu/parallel.cpp", root / "tests/native/team_check.cpp"]
+    flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{root / 'kernels/cpu'}", "-pthread"]
+    program = tmp_path / "check"
+    subprocess.run([compiler, *flags, *sources, "-o", program], check=True, timeout=120)
+    fixed = shutil.which("setarch")  # ThreadSanitizer knows fewer layouts of memory than Linux has
+    command = [fixed, "-R", program] if fixed else [program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "0 failures\n"), done.stderr
 
 
 def run(script: str) -> None:
