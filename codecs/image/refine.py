@@ -37,7 +37,7 @@ HYPER_PART = 0.75  # of the iterations moves hyperlatents, too
 SOFT, HARD = 0.5, 0.03  # temperature of the soft rounding at its start and end
 EDGE = 1e-4  # keeps the soft rounding's slope finite
 FLIPPED = 0.15  # part of the symbols whose change would pay that is changed at a time: neighbours interfere
-THROUGH = 0.3  # temperature of the soft rounding whose slope stands for that of symbols in contexts
+THROUGH = 0.2  # temperature of the soft rounding whose slope stands for that of symbols in contexts
 CURVATURE = 1.5  # of the error along a single latent, in units of that of the synthesis alone
 
 
