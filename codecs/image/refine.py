@@ -102,7 +102,7 @@ class PriorRate:
             (1, h, w, latent) in steps, as a decoder has them.
         """
         at = latents.detach().requires_grad_()
-        slopes = []
+        slopes: list[Tensor] = []
         bits = torch.zeros((), device=at.device)
         for _, residual, log_scale, _ in self.walk(at, z, level, self._as_it_is, flow=True):
             skipped = _table(log_scale) < self._skip
