@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t run_elements = 1 << 16;  // of the activations of a run of positions: they stay in the cache
 constexpr std::size_t macs_per_thread = 1 << 22;  // below this, waking a thread costs more than it saves
-constexpr std::size_t shares = 3;                 // parts of a layer a thread, so that a slow one does fewer
+constexpr std::size_t shares = 8;                 // parts of a layer a thread, so that a slow one does fewer
 
 void copy_positions(const std::int16_t* in, std::size_t in_stride, std::int16_t* out, std::size_t out_stride,
                     std::size_t channels, std::size_t positions) {

@@ -18,7 +18,7 @@ using latents::Grid;
 using latents::row_slack;
 
 constexpr std::size_t positions_per_thread = 64;  // below this, waking a thread costs more than it saves
-constexpr std::size_t shares = 3;                 // parts of a step a thread, so that a slow one does fewer
+constexpr std::size_t shares = 8;                 // parts of a step a thread, so that a slow one does fewer
 
 std::unique_ptr<std::int16_t[]> buffer(std::size_t elements) {
   return std::unique_ptr<std::int16_t[]>(new std::int16_t[elements]);
