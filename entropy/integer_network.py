@@ -171,12 +171,12 @@ class IntegerNetwork:
         ValueError
             Wrong type or shape, an empty image, or a value beyond its bound.
         """
-        batch, biases = self._check_input(x), self._biases(condition)
+        batch, biases = self._check_input(x), self.biases(condition)
         count = dispatch.threads(threads)
-        handle = self._handle(isa or dispatch.isa())
+        handle = self.compiled(isa or dispatch.isa())
         n, height, width, _ = batch.shape
         out = np.empty((n, height * self.upsampling, width * self.upsampling, self.out_channels), np.int16)
-        handle.run(batch, np.concatenate(biases), out, count)
+        handle.run(batch, biases, out, count)
         return out if x.ndim == 4 else out[0]
 
     def reference(
@@ -232,7 +232,11 @@ class IntegerNetwork:
             biases.append(layer.bias + extra)
         return biases
 
-    def _handle(self, isa: str) -> Any:
+    def biases(self, condition: Sequence[NDArray[np.int32] | None] | None) -> NDArray[np.int32]:
+        """Return the biases of all layers, one after the other, conditioning included; `condition` as in a call."""
+        return np.concatenate(self._biases(condition))
+
+    def compiled(self, isa: str) -> Any:
         """Return the native network with its weights packed for one instruction set."""
         handle = self._native.get(isa)
         if handle is None:

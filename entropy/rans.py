@@ -163,7 +163,7 @@ class Decoder:
 
     def __init__(self, data: Any) -> None:
         self._native = native().RansDecoder(dispatch.isa())
-        _check(self._native.open(as_bytes(data)))
+        check(self._native.open(as_bytes(data)))
 
     def decode(
         self,
@@ -205,7 +205,7 @@ class Decoder:
             status = self._native.decode(tables.native, which, symbols.reshape(-1))
         except ValueError as error:
             raise UsageError(str(error)) from None
-        _check(status)
+        check(status)
         return symbols if out is None else out
 
     def decode_direct(self, cumulative: ArrayLike, precision: int) -> NDArray[np.int32]:
@@ -235,7 +235,7 @@ class Decoder:
             raise UsageError("cumulative frequencies must be a two-dimensional uint16 array")
         numbers = np.empty(rows.shape[0], dtype=np.int32)
         try:
-            _check(self._native.decode_direct(rows, precision, numbers))
+            check(self._native.decode_direct(rows, precision, numbers))
         except ValueError as error:
             raise UsageError(str(error)) from None
         return numbers
@@ -274,7 +274,7 @@ class Decoder:
         """
         low, size = as_entries(starts, frequencies, precision)
         try:
-            _check(self._native.advance(low, size, precision))
+            check(self._native.advance(low, size, precision))
         except ValueError as error:
             raise UsageError(str(error)) from None
 
@@ -286,7 +286,7 @@ class Decoder:
         BitstreamError
             If a state is not back at its start, or words or escapes are left over.
         """
-        _check(self._native.finish())
+        check(self._native.finish())
 
 
 def encode(symbols: ArrayLike, tables: Tables, indexes: ArrayLike, lanes: int | None = None) -> bytes:
@@ -306,7 +306,8 @@ def decode(
     return symbols
 
 
-def _check(status: int) -> None:
+def check(status: int) -> None:
+    """Raise what a status of the compiled coder means, if it is not 0."""
     if status == 1:
         raise Truncated("the coded chunk ends too early: the file is cut off or damaged")
     if status == 2:

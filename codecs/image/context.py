@@ -137,6 +137,7 @@ class ContextPrior(nn.Module):
         unit: Tensor,
         level: Tensor,
         rounding: Rounding,
+        flow: bool = False,
     ) -> Iterator[Coded]:
         """Code group after group as the encoder would.
 
@@ -151,7 +152,10 @@ class ContextPrior(nn.Module):
         unit
             (B, 1, 1, latent), deviations of the channels in steps.
         rounding
-            (residual, log scale, channels) -> symbols, without gradients.
+            (residual, log scale, channels) -> symbols.
+        flow
+            Whether gradients pass from what is coded later to what it was predicted from: to the symbols, whose
+            rounding must pass them on.
         """
         latent, gain = y.shape[-1], torch.exp(self.gain(level))
         deviation = y  # of the group before; there is none yet
@@ -170,7 +174,7 @@ class ContextPrior(nn.Module):
             mean, log_scale = (F.linear(features, chosen, bias) + extra).chunk(2, dim=-1)
             factors = self._factors(group, features, level) if self.correlated else None
             coded, deviation = self._phases(
-                y[..., own], mean * unit[..., own], log_scale, factors, rounding, own
+                y[..., own], mean * unit[..., own], log_scale, factors, rounding, own, flow
             )
             yield coded
 
@@ -181,7 +185,13 @@ class ContextPrior(nn.Module):
 
     @staticmethod
     def _phases(
-        y: Tensor, mean: Tensor, log_scale: Tensor, factors: Tensor | None, rounding: Rounding, own: slice
+        y: Tensor,
+        mean: Tensor,
+        log_scale: Tensor,
+        factors: Tensor | None,
+        rounding: Rounding,
+        own: slice,
+        flow: bool,
     ) -> tuple[Coded, Tensor]:
         """The phases of a group, and how far its decoded latents are from their means, (B, h, w, C)."""
         known: list[Tensor] = []
@@ -199,10 +209,15 @@ class ContextPrior(nn.Module):
                 )
                 residual = residual - pull
             scale = phase_of(log_scale, phase)
-            symbol = rounding(residual.detach(), scale.detach(), own)
-            decoded = symbol if pull is None else symbol + pull.detach()
+            if flow:
+                symbol = rounding(residual, scale, own)
+                decoded = symbol if pull is None else symbol + pull
+                known.append(decoded)
+            else:
+                symbol = rounding(residual.detach(), scale.detach(), own)
+                decoded = symbol if pull is None else symbol + pull.detach()
+                known.append(decoded + centre.detach() - centre)  # what is decoded stays when the mean moves
             deviation[:, row::2, column::2] = decoded
-            known.append(decoded + centre.detach() - centre)  # what is decoded stays when the mean moves
             residuals.append(residual)
             scales.append(scale)
             symbols.append(symbol)

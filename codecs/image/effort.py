@@ -31,8 +31,8 @@ STRAIGHT = 1e6  # a weight that leaves rounding as it is
 # Rounds, at most, of hyperlatents from the latents as coded, times these gains, and the weights tried under each:
 # efforts 6 and 7.
 CHAINS = ((2, (1.0,), (1.0,)), (4, (1.0, 0.9, 1.1), (1.0, *ERROR_FACTORS)))
-# Fields of `refine.Plan`: efforts 8 and 9. The second begins where the first ended, and cools longer.
-PLANS: tuple[tuple[float, ...], ...] = ((60, 6), (160, 12, 0.5, 0.05, 0.03))
+GRADIENTS = (60, 12)  # `refine.Plan` of effort 8, from the analysis: what was refined hardly moves again
+CHANGES = (0, 40)  # of effort 9: single changes only, of what effort 8 found and of what was best before
 
 
 def check(effort: int) -> int:
@@ -137,28 +137,22 @@ class Search:
                         best = _better(best, tried)
                 if best is before:
                     break
-        z = best.z
-        for least, plan in enumerate(PLANS[: max(0, effort - REFINED + 1)], REFINED):
-            refined, z = self._refined(
-                y, z, plan
-            )  # from the analysis anew: what was refined hardly moves again
-            for factor in (STRAIGHT, 1.0):
-                yield least, self.choice(refined, z, factor)
+        if effort < REFINED:
+            return
+        starts = [(y, best.z)]
+        for least, plan in enumerate((GRADIENTS, CHANGES)[: effort - REFINED + 1], REFINED):
+            found = [self._refined(*start, plan) for start in starts]
+            for refined, z in found:
+                for factor in (STRAIGHT, 1.0):
+                    yield least, self.choice(refined, z, factor)
+            starts = [*found, (best.latents, best.z)]
 
     def _refined(
-        self, y: Floats, z: NDArray[np.int16], plan: tuple[float, ...]
+        self, y: Floats, z: NDArray[np.int16], plan: tuple[int, int]
     ) -> tuple[Floats, NDArray[np.int16]]:
         from siglum.codecs.image.refine import Plan, refine
 
-        return refine(
-            self.weights,
-            self.pixels,
-            y,
-            z,
-            self.level,
-            Plan(int(plan[0]), int(plan[1]), *plan[2:]),
-            self.threads,
-        )
+        return refine(self.weights, self.pixels, y, z, self.level, Plan(*plan), self.threads)
 
     def _hyperlatents(self, y: Floats) -> NDArray[np.int16]:
         bound = self.weights.hyper_bound

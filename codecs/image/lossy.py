@@ -17,10 +17,12 @@ from siglum.codecs.image import quantise, windows
 from siglum.codecs.image.constants import HYPER_FACTOR, PATCH
 from siglum.codecs.image.prior import Walk, coding_order
 from siglum.entropy import rans
+from siglum.entropy.arrays import as_bytes
 from siglum.entropy.gaussian import gaussian_tables
 from siglum.errors import ChecksumMismatch, MalformedHeader
 from siglum.kernels import latents
 from siglum.kernels.checksum import crc32c
+from siglum.kernels.walk import OUT_OF_RANGE, Latents
 
 if TYPE_CHECKING:
     from siglum.codecs.image.engine import EngineName
@@ -124,25 +126,20 @@ def choose_symbols(
     z = np.clip(np.rint(weights.engine(engine).hyper_analyse(y, level, threads)), -bound, bound).astype(
         np.int16
     )
-    way = round_all(weights, y, z, level, threads)
-    return z, way.mean, way.index, way.symbols
+    found = round_all(weights, y, z, level, threads)
+    return z, found.mean, found.index, found.symbols
 
 
 def round_all(
     weights: ImageWeights, y: np.ndarray, z: np.ndarray, level: int, threads: int, factor: float = 1.0
-) -> Walk:
-    """The way through a tile's latents (rows, columns, latent), in steps, that rounds them by rate and error.
+) -> Latents:
+    """A tile's latents (rows, columns, latent), in steps, rounded by rate and error, and what is predicted of them.
 
-    `factor` multiplies the weight of the error.
+    Greedy: a symbol's cost for those that lean on it is not looked at. `factor` multiplies the weight of the error.
     """
-    way = walk(weights, z, level, (y.shape[0], y.shape[1]), threads)
-    bits, weight = quantise.magnitude_bits(), weights.error_weight(level) * np.float32(factor)
-    for where in way:  # greedy: a symbol's cost for those that lean on it is not looked at
-        chosen = latents.choose(
-            y[where], way.mean[where], way.index[where], weight[where[2]], bits, weights.skip, threads
-        )
-        way.settle(where, chosen)
-    return way
+    weight = weights.error_weight(level) * np.float32(factor)
+    bits, unit = quantise.magnitude_bits(), weights.mean_unit(level)
+    return weights.prior.at(level).choose(y, z, unit, weight, bits, weights.skip, threads)
 
 
 def _hyper_tables(weights: ImageWeights, level: int, rows: int, columns: int) -> np.ndarray:
@@ -173,19 +170,25 @@ def decode_tile(
     BitstreamError
         If the payload is damaged, or decodes to symbols of another checksum.
     """
-    bank = gaussian_tables()
-    decoder = rans.Decoder(tile.payload)
     rows, columns = (-(-side // HYPER_FACTOR) for side in shape)
-    z = decoder.decode(bank, _hyper_tables(weights, level, rows, columns))
-    if z.size and max(int(z.max()), -int(z.min())) > weights.hyper_bound:
+    prior = weights.prior
+    z = np.empty((rows, columns, prior.hyper_channels), np.int32)
+    found = Latents.empty(*shape, prior.latent)
+    mean, index, symbols = found.mean, found.index, found.symbols
+    status = prior.at(level).decode(
+        as_bytes(tile.payload),
+        gaussian_tables().native,
+        prior.hyper_tables(level),
+        weights.hyper_bound,
+        z,
+        weights.mean_unit(level),
+        weights.skip,
+        found,
+        threads,
+    )
+    if status == OUT_OF_RANGE:
         raise MalformedHeader("a hyperlatent is out of range: the file is damaged")
-    way = walk(weights, z.astype(np.int16), level, shape, threads)
-    symbols, mean, index = way.symbols, way.mean, way.index
-    for where in way:
-        tables = latents.coded_tables(index[where], weights.skip)
-        latents.scatter(decoder.decode(bank, tables), index[where], weights.skip, symbols[where])
-        way.settle(where)
-    decoder.finish()
+    rans.check(status)
     if max(int(symbols.max()), -int(symbols.min())) > quantise.MAX_SYMBOL:
         raise MalformedHeader("a latent is out of range: the file is damaged")
     if symbols_checksum(z, symbols) != tile.symbols_crc:

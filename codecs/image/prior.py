@@ -23,11 +23,14 @@ from siglum.codecs.image.constants import (
     SCALES,
     group_bounds,
 )
-from siglum.kernels import latents, phases
+from siglum.entropy.integer_network import Pointwise
+from siglum.kernels import dispatch, latents, phases
+from siglum.kernels.walk import Level
 
 ACTIVATION_UNIT = 1024  # integers per unit of a real activation
 ACTIVATION_HIGH = 16 * ACTIVATION_UNIT  # where activations and contexts saturate
 INDEX_UNIT = 256  # integers per step of the table index in the network's output
+KEPT_LEVELS = 16  # whose networks with their biases stay in memory
 HYPER_BOUND = 127  # hyperlatents are clamped to -127..127
 
 
@@ -70,7 +73,27 @@ class IntegerPrior:
         self.hyper_index, self.gain = hyper_index, gain
         self.latent = sum(network.network.out_channels for network in leave) // 2
         self.bounds = group_bounds(self.latent)
+        self._levels: dict[tuple[int, str], Level] = {}
         self._check()
+
+    def at(self, level: int) -> Level:
+        """The networks at a level in compiled code, for a whole tile in one call."""
+        key = level, dispatch.isa()
+        found = self._levels.get(key)
+        if found is None:
+            networks = [self.hyper, *self.mix, *self.leave, *self.factors]
+            found = Level(
+                [part.network.compiled(key[1]) for part in networks],
+                [part.network.biases(part.condition(level)) for part in networks],
+                self.bounds,
+                self.gain[level].astype(np.int32),
+                ACTIVATION_HIGH,
+                key[1],
+            )
+            if len(self._levels) >= KEPT_LEVELS:
+                self._levels.clear()
+            self._levels[key] = found
+        return found
 
     def _check(self) -> None:
         sizes = [stop - start for start, stop in pairwise(self.bounds)]
@@ -91,11 +114,16 @@ class IntegerPrior:
         fits = fits and all(
             net.network.input_bound >= ACTIVATION_HIGH and net.network.upsampling == 1 for net in inner
         )
+        local = all(
+            isinstance(layer, Pointwise)
+            for net in (*self.leave, *self.factors)
+            for layer in net.network.layers
+        )
         fits = fits and self.hyper.network.upsampling == HYPER_FACTOR
         fits = fits and self.hyper.network.input_bound >= HYPER_BOUND
         fits = fits and all(net.output_bound <= ACTIVATION_HIGH for net in (self.hyper, *self.mix))
         fits = fits and all(net.output_bound <= phases.FACTOR_HIGH for net in self.factors)
-        if not fits:
+        if not (fits and local):
             raise ValueError("the networks of the prior do not fit each other")
         if self.hyper_index.dtype != np.int32 or self.hyper_index.shape != (ANCHORS, self.hyper_channels):
             raise ValueError("hyper_index must be an int32 array (anchors, hyper)")

@@ -3,7 +3,8 @@
 After Yang, Bamler, Mandt: Improving inference for neural image compression. NeurIPS 2020, and Campos et al.: Content
 adaptive optimization for neural image compression. 2019. Rate and squared error are followed through the prior and
 the synthesis in torch, at first with uniform noise in place of rounding, then with a rounding that hardens. Rounded
-hyperlatents pass gradients as if they were not. At the end single symbols change by one where that pays.
+hyperlatents pass gradients as if they were not; symbols pass them on to what is predicted from them where they are
+about to change. At the end single symbols change by one where that pays.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ HYPER_PART = 0.75  # of the iterations moves hyperlatents, too
 SOFT, HARD = 0.5, 0.03  # temperature of the soft rounding at its start and end
 EDGE = 1e-4  # keeps the soft rounding's slope finite
 FLIPPED = 0.15  # part of the symbols whose change would pay that is changed at a time: neighbours interfere
+THROUGH = 0.2  # temperature of the soft rounding whose slope stands for that of symbols in contexts
 CURVATURE = 1.5  # of the error along a single latent, in units of that of the synthesis alone
 
 
@@ -71,11 +73,13 @@ class PriorRate:
         z
             (1, ceil(h/4), ceil(w/4), hyper), integers.
         rounded
-            Stands for the rounding of a residual. Context is made of integers: no gradient passes through it.
+            Stands for the rounding of a residual. Context is made of integers, as a decoder has it; gradients pass
+            through it where a symbol is about to change (straight through, they would pass where it is not, too, and
+            then do harm).
         """
         bits = gaussian_bits(z, self._model.hyper_scale(level)).sum()
         parts = []
-        for own, residual, log_scale, _ in self.walk(y, z, level, self._nearest):
+        for own, residual, log_scale, _ in self.walk(y, z, level, self._passing, flow=True):
             skipped = _table(log_scale) < self._skip
             symbols = rounded(residual)
             bits = bits + gaussian_bits(symbols, log_scale).masked_fill(skipped, 0.0).sum()
@@ -89,15 +93,38 @@ class PriorRate:
         index = torch.cat([_table(log_scale) for _, _, log_scale, _ in found], dim=-1)
         return mean, index, torch.cat([symbols for *_, symbols in found], dim=-1)
 
+    def later_slope(self, latents: Tensor, z: Tensor, level: Tensor) -> Tensor:
+        """How the bits of all other latents change with each one, to first order: (1, h, w, latent).
+
+        Parameters
+        ----------
+        latents
+            (1, h, w, latent) in steps, as a decoder has them.
+        """
+        at = latents.detach().requires_grad_()
+        slopes: list[Tensor] = []
+        bits = torch.zeros((), device=at.device)
+        for _, residual, log_scale, _ in self.walk(at, z, level, self._as_it_is, flow=True):
+            skipped = _table(log_scale) < self._skip
+            bits = bits + gaussian_bits(residual, log_scale).masked_fill(skipped, 0.0).sum()
+            alone = residual.detach().requires_grad_()
+            own = gaussian_bits(alone, log_scale.detach()).masked_fill(skipped, 0.0).sum()
+            slopes.extend(torch.autograd.grad(own, alone))
+        (slope,) = torch.autograd.grad(bits, at)
+        return slope - torch.cat(slopes, dim=-1)
+
     def walk(
-        self, y: Tensor, z: Tensor, level: Tensor, rounding: Rounding
+        self, y: Tensor, z: Tensor, level: Tensor, rounding: Rounding, flow: bool = False
     ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Channels, residuals, log scales and symbols of group after group, all (1, h, w, C)."""
+        """Channels, residuals, log scales and symbols of group after group, all (1, h, w, C).
+
+        `flow`: gradients pass through what `rounding` gives.
+        """
         height, width = y.shape[1:3]
         rows, columns = (HYPER_FACTOR * side for side in z.shape[1:3])
         even = F.pad(y, (0, 0, 0, columns - width, 0, rows - height))
         start = 0
-        for coded in self._model.code(z, even, level, rounding):
+        for coded in self._model.code(z, even, level, rounding, flow):
             own = slice(start, start + coded.residual.shape[-1])
             start = own.stop
             parts = (coded.residual, coded.log_scale, coded.symbols)
@@ -105,7 +132,14 @@ class PriorRate:
             yield own, residual, log_scale, symbols
 
     def _nearest(self, residual: Tensor, log_scale: Tensor, channels: slice) -> Tensor:
-        return torch.round(residual).masked_fill(_table(log_scale) < self._skip, 0.0)
+        return self._as_it_is(torch.round(residual), log_scale, channels)
+
+    def _passing(self, residual: Tensor, log_scale: Tensor, channels: slice) -> Tensor:
+        soft = soft_round(residual, THROUGH)
+        return self._as_it_is(soft + (torch.round(residual) - soft).detach(), log_scale, channels)
+
+    def _as_it_is(self, symbols: Tensor, log_scale: Tensor, channels: slice) -> Tensor:
+        return symbols.masked_fill(_table(log_scale) < self._skip, 0.0)
 
 
 def _table(log_scale: Tensor) -> Tensor:
@@ -228,10 +262,10 @@ class _Search:
         return lambda x: soft_round(x, temperature)
 
     def _change(self, y: Tensor, z: Tensor, free: Tensor, rounds: int) -> Tensor:
-        """Latents whose symbols have changed by one where rate and error, to second order, become less.
+        """Latents whose symbols have changed by one where rate and error become less.
 
-        The best of all rounds is returned: changes that are made together can be worse than each alone, and what a
-        symbol does to the means and tables that lean on it shows in the next round only.
+        Of a symbol its own bits are counted exactly, the error to second order, and the bits of those that lean on it
+        to first. The best of all rounds is returned: changes that are made together can be worse than each alone.
         """
         bits = torch.from_numpy(quantise.magnitude_bits()).to(self.device)
         least, best = math.inf, y
@@ -250,6 +284,7 @@ class _Search:
             if total < least:
                 least, best = total, mean + symbols
             (slope,) = torch.autograd.grad(error, latents)
+            slope = slope + self.rate.later_slope(mean + symbols, z, self.level)
             step, gain = torch.zeros_like(symbols), torch.zeros_like(symbols)
             for move in (-1.0, 1.0):
                 change = _paid(bits, index, symbols + move) - paid + slope * move + curvature

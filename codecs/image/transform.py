@@ -256,11 +256,15 @@ class ImageModel(nn.Module):
         """(anchors, latent): log of each channel's deviation in steps."""
         return self.gain.anchors + torch.log(self.deviation)
 
-    def code(self, z: Tensor, y: Tensor, level: Tensor, rounding: Rounding) -> Iterator[Coded]:
+    def code(
+        self, z: Tensor, y: Tensor, level: Tensor, rounding: Rounding, flow: bool = False
+    ) -> Iterator[Coded]:
         """Code latents (B, h, w, latent), in steps, group after group; see `ContextPrior.code`."""
         hyper = self.hyper_synthesis
         features, unit = hyper.features(z, level), self.deviation * torch.exp(self.gain(level))
-        return self.context.code(features, hyper.leave, hyper.leave_bias(level), y, unit, level, rounding)
+        return self.context.code(
+            features, hyper.leave, hyper.leave_bias(level), y, unit, level, rounding, flow
+        )
 
     def prior(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log scale of the latents, in units of their step."""

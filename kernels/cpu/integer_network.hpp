@@ -21,6 +21,9 @@ struct Size {
   std::size_t height, width, channels;
 };
 
+// Where a pixel shuffle of `count` channels finds channel c if they stand part by part.
+constexpr std::size_t shuffled(std::size_t c, std::size_t count) { return c % 4 * (count / 4) + c / 4; }
+
 // Immutable once its layers are added: any number of threads may run it at the same time.
 // Throws std::invalid_argument. The caller has checked the static bound of the accumulators.
 class Network {
@@ -39,12 +42,19 @@ class Network {
   // Sum of the output channels of all pointwise and depthwise layers: the length of `biases` below.
   std::size_t bias_count() const { return bias_count_; }
 
+  // Channels of the first and the last layer.
+  std::size_t inputs() const { return layers_.empty() ? 0 : layers_.front().in_channels; }
+  std::size_t outputs() const { return layers_.empty() ? 0 : layers_.back().out_channels; }
+
+  // Whether a position's output depends on that position alone.
+  bool is_local() const;
+
   // in: images x input; out: images x output_size(input). biases: those of all layers, one after the other.
   void run(const std::int16_t* in, std::size_t images, Size input, const std::int32_t* biases,
            std::int16_t* out, std::size_t threads) const;
 
  private:
-  friend class Runner;
+  friend class Biased;
   struct Layer {
     Kind kind;
     std::size_t in_channels, out_channels;  // 0 for a pixel shuffle
@@ -53,21 +63,56 @@ class Network {
     std::vector<std::int32_t> multiplier;  // padded to whole blocks
     int shift;
     std::int32_t low, high;
+    bool by_part = false;  // output channels stand in the order in which the pixel shuffle after it wants them
   };
 
-  class Buffers;
-
   void add(Layer layer, const std::int32_t* multiplier);
-  bool writes_nothing_else(const Layer& layer) const;
-  // A network of pointwise layers only, over some positions.
-  void run_positions(const std::int16_t* in, std::size_t count, const std::vector<Requantisation>& requantisations,
-                     Buffers& buffers, std::int16_t* out) const;
-  void run_image(const std::int16_t* in, Size size, const std::vector<Requantisation>& requantisations,
-                 Buffers& buffers, std::int16_t* out, Team& team) const;
 
   const Kernels* kernels_;
   std::vector<Layer> layers_;
   std::size_t bias_count_ = 0;
+};
+
+// Channels between two positions in a buffer: whole vectors of every variant. What lies in the padding meets
+// weights of zero only.
+constexpr std::size_t stride_of(std::size_t channels) { return (channels + 15) / 16 * 16; }
+
+// Activations between two layers. Not cleared: whoever fills them also fills what is read of their padding.
+class Buffers {
+ public:
+  explicit Buffers(std::size_t elements) : one_(new std::int16_t[elements]), other_(new std::int16_t[elements]) {}
+
+  // The buffer that `used` is not in.
+  std::int16_t* besides(const std::int16_t* used) { return used == one_.get() ? other_.get() : one_.get(); }
+
+ private:
+  std::unique_ptr<std::int16_t[]> one_, other_;
+};
+
+// A network with the biases of its layers: immutable, as it is. The network must outlive it.
+class Biased {
+ public:
+  Biased(const Network& network, const std::int32_t* biases);
+
+  const Network& network() const { return *network_; }
+
+  // The widest of its activations, padded.
+  std::size_t widest() const { return widest_; }
+
+  // Of a network that is local, over some positions that lie apart by the strides. `in` is read up to a whole pair of
+  // channels, and where out_stride is stride_of(outputs) padding is written. The buffers hold count * widest().
+  void run_positions(const std::int16_t* in, std::size_t in_stride, std::size_t count, Buffers& buffers,
+                     std::int16_t* out, std::size_t out_stride) const;
+
+  // Over one image whose positions lie apart by the strides, at least as many as their channels.
+  void run_image(const std::int16_t* in, std::size_t in_stride, Size size, std::int16_t* out, std::size_t out_stride,
+                 Team& team) const;
+
+ private:
+  const Network* network_;
+  std::vector<std::vector<std::int32_t>> padded_;
+  std::vector<Requantisation> requantisations_;
+  std::size_t widest_;
 };
 
 // Runs a network of pointwise layers alone over a few positions, again and again: biases and buffers are kept, so that
@@ -76,17 +121,14 @@ class Runner {
  public:
   // Throws std::invalid_argument if the network has other layers, or none.
   Runner(const Network& network, const std::int32_t* biases, std::size_t most_positions);
-  ~Runner();
-  Runner(Runner&&) noexcept;
 
   // count <= most_positions: (count, inputs) -> (count, outputs).
   void run(const std::int16_t* in, std::size_t count, std::int16_t* out);
 
  private:
-  const Network* network_;
-  std::vector<std::vector<std::int32_t>> padded_;
-  std::vector<Requantisation> requantisations_;
-  std::unique_ptr<Network::Buffers> buffers_;
+  Biased biased_;
+  std::size_t inputs_, outputs_;
+  Buffers buffers_;
 };
 
 }  // namespace siglum::integer_network

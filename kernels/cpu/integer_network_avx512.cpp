@@ -1,6 +1,7 @@
 // AVX-512 VNNI variant of the integer network.
 #include "integer_network_kernels.hpp"
 
+#include <type_traits>
 #include <utility>
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
@@ -20,44 +21,74 @@ namespace siglum::integer_network {
 namespace {
 
 struct Lanes {
-  static constexpr std::size_t width = 16, positions = 6, vectors = 2;
+  static constexpr std::size_t width = 16, positions = 8, vectors = 3;
 
   using Sum = __m512i;
   using Weight = __m512i;
-  struct Scale {
+  // Of a shift of 33 and more: the lower halves of the products do not matter.
+  struct FarScale {
     __m512i even, odd, half, low, high;
     __m128i shift;
+
+    FarScale(const Requantisation& r, std::size_t channel)
+        : even(load_sum(r.multiplier + channel)),
+          odd(_mm512_srli_epi64(even, 32)),
+          half(_mm512_set1_epi32(1 << (r.shift - 33))),
+          low(_mm512_set1_epi32(r.low)),
+          high(_mm512_set1_epi32(r.high)),
+          shift(_mm_cvtsi32_si128(r.shift - 32)) {}
+    __m512i operator()(Sum sum) const {
+      const __m512i below = _mm512_srli_epi64(_mm512_mul_epi32(sum, even), 32);
+      const __m512i above = _mm512_mul_epi32(_mm512_srli_epi64(sum, 32), odd);
+      const __m512i halves = _mm512_mask_mov_epi32(below, 0xAAAA, above);
+      const __m512i value = _mm512_sra_epi32(_mm512_add_epi32(halves, half), shift);
+      return _mm512_min_epi32(_mm512_max_epi32(value, low), high);
+    }
+  };
+  struct NearScale {
+    __m512i even, odd, half, low, high;
+    __m128i shift;
+
+    NearScale(const Requantisation& r, std::size_t channel)
+        : even(load_sum(r.multiplier + channel)),
+          odd(_mm512_srli_epi64(even, 32)),
+          half(_mm512_set1_epi64(1LL << (r.shift - 1))),
+          low(_mm512_set1_epi64(r.low)),
+          high(_mm512_set1_epi64(r.high)),
+          shift(_mm_cvtsi32_si128(r.shift)) {}
+    __m512i half_of(__m512i product) const {
+      const __m512i value = _mm512_sra_epi64(_mm512_add_epi64(product, half), shift);
+      return _mm512_min_epi64(_mm512_max_epi64(value, low), high);
+    }
+    __m512i operator()(Sum sum) const {
+      const __m512i below = half_of(_mm512_mul_epi32(sum, even));
+      const __m512i above = half_of(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), odd));
+      return _mm512_mask_mov_epi32(below, 0xAAAA, _mm512_slli_epi64(above, 32));
+    }
   };
 
   static Sum load_sum(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static Weight load_weight(const std::int16_t* p) { return _mm512_loadu_si512(p); }
-  static Scale load_scale(const Requantisation& r, std::size_t channel) {
-    const __m512i multiplier = load_sum(r.multiplier + channel);
-    return {multiplier,
-            _mm512_srli_epi64(multiplier, 32),
-            _mm512_set1_epi64(1LL << (r.shift - 1)),
-            _mm512_set1_epi64(r.low),
-            _mm512_set1_epi64(r.high),
-            _mm_cvtsi32_si128(r.shift)};
+  static Sum add_products(Sum sum, __m512i a, __m512i b) {
+#if defined(__GNUC__)  // GCC 12 copies every sum twice around the intrinsic
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+#else
+    return _mm512_dpwssd_epi32(sum, a, b);
+#endif
   }
   static Sum dot_pair(Sum sum, const std::int16_t* in, Weight w) {
     int pair;
     std::memcpy(&pair, in, sizeof pair);
-    return _mm512_dpwssd_epi32(sum, _mm512_set1_epi32(pair), w);
+    return add_products(sum, _mm512_set1_epi32(pair), w);
   }
   static Sum dot_lanes(Sum sum, const std::int16_t* in, Weight w) {
     const __m512i lanes = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
-    return _mm512_dpwssd_epi32(sum, lanes, w);  // the high half, the sign, meets a zero weight
+    return add_products(sum, lanes, w);  // the high half, the sign, meets a zero weight
   }
-  static __m512i requantise(__m512i product, const Scale& s) {
-    const __m512i value = _mm512_sra_epi64(_mm512_add_epi64(product, s.half), s.shift);
-    return _mm512_min_epi64(_mm512_max_epi64(value, s.low), s.high);
-  }
-  static void store(Sum sum, const Scale& s, std::int16_t* out) {
-    const __m512i even = requantise(_mm512_mul_epi32(sum, s.even), s);
-    const __m512i odd = requantise(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), s.odd), s);
-    const __m512i both = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(both));
+  template <class Scale>
+  static void store(Sum sum, const Scale& scale, std::int16_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(scale(sum)));
   }
 };
 

@@ -1,6 +1,7 @@
 // Plain C++ variant of the integer network: any compiler, any CPU.
 #include "integer_network_kernels.hpp"
 
+#include <type_traits>
 #include <utility>
 
 namespace siglum::integer_network {
@@ -20,7 +21,12 @@ struct Lanes {
     const std::int32_t* multiplier;
     int shift;
     std::int64_t low, high;
+
+    Scale(const Requantisation& r, std::size_t channel)
+        : multiplier(r.multiplier + channel), shift(r.shift), low(r.low), high(r.high) {}
   };
+  using FarScale = Scale;
+  using NearScale = Scale;
 
   static Sum load_sum(const std::int32_t* p) {
     Sum sum;
@@ -28,9 +34,6 @@ struct Lanes {
     return sum;
   }
   static Weight load_weight(const std::int16_t* p) { return {p}; }
-  static Scale load_scale(const Requantisation& r, std::size_t channel) {
-    return {r.multiplier + channel, r.shift, r.low, r.high};
-  }
   static Sum dot_pair(Sum sum, const std::int16_t* in, Weight w) {
     const std::int32_t first = in[0], second = in[1];
     for (std::size_t i = 0; i < width; ++i) {
@@ -45,7 +48,7 @@ struct Lanes {
     }
     return sum;
   }
-  static void store(Sum sum, Scale scale, std::int16_t* out) {
+  static void store(Sum sum, const Scale& scale, std::int16_t* out) {
     const std::int64_t half = std::int64_t{1} << (scale.shift - 1);
     for (std::size_t i = 0; i < width; ++i) {
       const std::int64_t acc = static_cast<std::int32_t>(sum.value[i]);

@@ -19,29 +19,31 @@ void predict(const Grid<const std::int16_t>& prior, const float* unit, const Gri
   });
 }
 
+void choose_row(const float* latent, const float* mean, const std::uint8_t* index, const float* weight,
+                const float* bits, int skip, std::int32_t* symbols, std::size_t n) {
+  constexpr float limit = max_symbol;
+  for (std::size_t c = 0; c < n; ++c) {
+    const int table = index[c] & (tables - 1);
+    std::int32_t symbol = 0;
+    if (table >= skip) {
+      const float residual = std::min(std::max(-limit, latent[c] - mean[c]), limit);
+      symbol = static_cast<std::int32_t>(std::lrint(residual));
+      const std::int32_t k = symbol < 0 ? -symbol : symbol;
+      const float excess = std::fabs(residual) - static_cast<float>(k);
+      if (excess < 0.0f && k <= costed) {
+        const float* const cost = bits + table * (costed + 1) + k;
+        const float paid = weight[c] * (2.0f * excess + 1.0f);  // (|r| - k + 1)^2 - (|r| - k)^2
+        if (cost[0] - cost[-1] > paid) symbol -= symbol < 0 ? -1 : 1;
+      }
+    }
+    symbols[c] = symbol;
+  }
+}
+
 void choose(const Grid<const float>& latent, const Grid<const float>& mean, const Grid<const std::uint8_t>& index,
             const float* weight, const float* bits, int skip, const Grid<std::int32_t>& symbols, std::size_t threads) {
-  constexpr float limit = max_symbol;
   over(symbols.rows, symbols.columns, symbols.channels, threads, [&](std::size_t y, std::size_t x) {
-    const float *const values = latent.at(y, x), *const means = mean.at(y, x);
-    const std::uint8_t* const indices = index.at(y, x);
-    std::int32_t* const out = symbols.at(y, x);
-    for (std::size_t c = 0; c < symbols.channels; ++c) {
-      const int table = indices[c] & (tables - 1);
-      std::int32_t symbol = 0;
-      if (table >= skip) {
-        const float residual = std::min(std::max(-limit, values[c] - means[c]), limit);
-        symbol = static_cast<std::int32_t>(std::lrint(residual));
-        const std::int32_t k = symbol < 0 ? -symbol : symbol;
-        const float excess = std::fabs(residual) - static_cast<float>(k);
-        if (excess < 0.0f && k <= costed) {
-          const float* const cost = bits + table * (costed + 1) + k;
-          const float paid = weight[c] * (2.0f * excess + 1.0f);  // (|r| - k + 1)^2 - (|r| - k)^2
-          if (cost[0] - cost[-1] > paid) symbol -= symbol < 0 ? -1 : 1;
-        }
-      }
-      out[c] = symbol;
-    }
+    choose_row(latent.at(y, x), mean.at(y, x), index.at(y, x), weight, bits, skip, symbols.at(y, x), symbols.channels);
   });
 }
 

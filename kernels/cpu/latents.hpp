@@ -49,6 +49,10 @@ constexpr int max_symbol = 32767;
 void choose(const Grid<const float>& latent, const Grid<const float>& mean, const Grid<const std::uint8_t>& index,
             const float* weight, const float* bits, int skip, const Grid<std::int32_t>& symbols, std::size_t threads);
 
+// The same for the n channels of a position.
+void choose_row(const float* latent, const float* mean, const std::uint8_t* index, const float* weight,
+                const float* bits, int skip, std::int32_t* symbols, std::size_t n);
+
 constexpr int offset_classes = 2;
 
 // symbol + mean - sign(symbol) * offset of its table and magnitude. offsets: (64, offset_classes).

@@ -22,7 +22,15 @@ struct Rows {
   void (*settle)(const std::int32_t* symbols, std::int16_t* deviation, std::size_t n);
   void (*context)(const std::int16_t* deviation, const std::int32_t* gain, std::int32_t limit, std::int16_t* context,
                   std::int16_t* magnitude, std::size_t n);
+  // What is coded of a position, in order: the indices that are not below `skip`; returns how many. Up to `row_slack`
+  // elements more are written.
+  std::size_t (*pack)(const std::uint8_t* indices, int skip, std::uint8_t* coded, std::size_t n);
+  // The inverse, for symbols: zero where the index is below `skip`. Up to `row_slack` elements more are read.
+  std::size_t (*unpack)(const std::int32_t* coded, const std::uint8_t* indices, int skip, std::int32_t* symbols,
+                        std::size_t n);
 };
+
+constexpr std::size_t row_slack = 16;
 
 // nullptr where the compiler or the target has no such instructions.
 const Rows* scalar_rows();

@@ -9,6 +9,7 @@ void register_integer_network(nb::module_& m);  // integer_network_bindings.cpp
 void register_float_network(nb::module_& m);    // float_network_bindings.cpp
 void register_latents(nb::module_& m);          // latents_bindings.cpp
 void register_phases(nb::module_& m);          // phases_bindings.cpp
+void register_walk(nb::module_& m);             // walk_bindings.cpp
 void register_lossless(nb::module_& m);         // lossless_bindings.cpp
 void register_precise(nb::module_& m);         // precise_bindings.cpp
 void register_multivariate(nb::module_& m);     // multivariate_bindings.cpp
@@ -27,6 +28,7 @@ NB_MODULE(_native, m) {
   register_float_network(m);
   register_latents(m);
   register_phases(m);
+  register_walk(m);
   register_lossless(m);
   register_precise(m);
   register_multivariate(m);

@@ -1,109 +1,64 @@
-// A team of threads that lives for one call and runs functions over ranges of rows.
+// Teams of threads that run functions over ranges of rows. Their workers outlive them: they wait, parked, for the next
+// team, since to start a thread takes longer than many a function.
 #pragma once
 
-#include <condition_variable>
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
-#include <exception>
 #include <functional>
-#include <mutex>
-#include <system_error>
-#include <thread>
+#include <memory>
 #include <vector>
 
 namespace siglum {
 
-// Each call of `rows` splits [0, count) into one range a member and returns when all are done, so that two
-// calls in a row have a barrier between them. The first exception of a member is thrown again in the caller,
-// after all members have finished. Where the system refuses a thread the team is smaller; results do not
-// depend on its size.
+class Worker;
+
+// A team is one caller's: others have teams of their own, with other workers. Each call returns when its function has
+// seen all of its range, so that two calls in a row have a barrier between them. The caller waits for nobody but workers
+// that have begun: where the CPUs are busy it does what they would have done. The first exception is thrown again in the
+// caller, after all have finished. Results do not depend on how many threads take part.
 class Team {
  public:
-  using Function = std::function<void(std::size_t begin, std::size_t end)>;
+  using Range = std::function<void(std::size_t begin, std::size_t end)>;
 
-  explicit Team(std::size_t threads) {
-    try {
-      for (std::size_t member = 1; member < threads; ++member)
-        workers_.emplace_back([this, member] { work(member); });
-    } catch (const std::system_error&) {
-    } catch (...) {
-      stop();
-      throw;
-    }
-  }
+  // At most so many members, the caller among them; fewer where the system refuses a thread.
+  explicit Team(std::size_t threads);
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
-  ~Team() { stop(); }
+  ~Team();
 
   std::size_t size() const { return workers_.size() + 1; }
 
-  void rows(std::size_t count, const Function& function) {
-    if (workers_.empty()) {
-      if (count) function(0, count);
-      return;
-    }
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      function_ = &function;
-      count_ = count;
-      members_ = size();
-      running_ = workers_.size();
-      error_ = nullptr;
-      ++round_;
-    }
-    start_.notify_all();
-    run(0);
-    std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
-    function_ = nullptr;
-    if (error_) std::rethrow_exception(error_);
+  // Splits [0, count) into one range a member.
+  void rows(std::size_t count, const Range& function);
+
+  // Splits [0, count) into parts of `length` or less that members take as they get free.
+  void parts(std::size_t count, std::size_t length, const Range& function) {
+    parts_besides([] {}, count, length, function);
+  }
+
+  // The same; the caller runs another function before it joins in.
+  template <class First>
+  void parts_besides(const First& first, std::size_t count, std::size_t length, const Range& function) {
+    std::atomic<std::size_t> next{0};
+    together([&](bool is_caller) {
+      if (is_caller) first();
+      for (std::size_t begin = next.fetch_add(length); begin < count; begin = next.fetch_add(length)) {
+        function(begin, std::min(count, begin + length));
+      }
+    });
   }
 
  private:
-  void run(std::size_t member) {
-    const std::size_t share = count_ / members_, rest = count_ % members_;
-    const std::size_t begin = member * share + (member < rest ? member : rest);
-    const std::size_t end = begin + share + (member < rest ? 1 : 0);
-    if (begin == end) return;
-    try {
-      (*function_)(begin, end);
-    } catch (...) {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-    }
-  }
+  friend class Worker;
+  using Member = std::function<void(bool is_caller)>;
+  class State;
 
-  void work(std::size_t member) {
-    std::size_t seen = 0;
-    while (true) {
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        start_.wait(lock, [&] { return stopping_ || round_ != seen; });
-        if (stopping_) return;
-        seen = round_;
-      }
-      run(member);
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (--running_ == 0) done_.notify_one();
-    }
-  }
+  // Calls the function in the caller and in every worker that comes before that has returned.
+  void together(const Member& function);
 
-  void stop() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-    }
-    start_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-    workers_.clear();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable start_, done_;
-  const Function* function_ = nullptr;
-  std::size_t count_ = 0, members_ = 1, running_ = 0, round_ = 0;
-  bool stopping_ = false;
-  std::exception_ptr error_;
-  std::vector<std::thread> workers_;  // last: the threads use everything above
+  std::shared_ptr<State> state_;  // workers may look at it a little longer than the team is there
+  std::vector<Worker*> workers_;
 };
 
 }  // namespace siglum

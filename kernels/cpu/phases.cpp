@@ -5,23 +5,10 @@
 #include <vector>
 
 namespace siglum::phases {
-namespace {
-
-struct Place {
-  int row, column;
-};
-
-constexpr Place positions[phases] = {{0, 0}, {1, 1}, {0, 1}, {1, 0}};
-constexpr Place diagonal[neighbours] = {{-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
-constexpr Place direct[neighbours] = {{0, -1}, {0, 1}, {-1, 0}, {1, 0}};
-
-}  // namespace
-
 void lean(const Grid<const std::int16_t>& factors, const Grid<std::int16_t>& deviation, const Grid<float>& mean,
           int phase, std::size_t threads,
           const Rows& row_functions) {
   const Place first = positions[phase];
-  const Place* const around = phase == 1 ? diagonal : direct;
   const std::size_t row = static_cast<std::size_t>(first.row), column = static_cast<std::size_t>(first.column);
   if (deviation.rows <= row || deviation.columns <= column) return;
   const std::size_t rows = (deviation.rows - row + 1) / 2, columns = (deviation.columns - column + 1) / 2;
@@ -35,12 +22,7 @@ void lean(const Grid<const std::int16_t>& factors, const Grid<std::int16_t>& dev
   latents::over(rows, columns, deviation.channels, threads, [&](std::size_t y, std::size_t x) {
     const std::size_t at_row = 2 * y + row, at_column = 2 * x + column;
     const std::int16_t* known[neighbours];
-    for (int n = 0; n < neighbours; ++n) {
-      // Of unsigned numbers, so that what lies before the first row or column is beyond the last.
-      const std::size_t r = at_row + static_cast<std::size_t>(around[n].row);
-      const std::size_t c = at_column + static_cast<std::size_t>(around[n].column);
-      known[n] = r < deviation.rows && c < deviation.columns ? deviation.at(r, c) : nothing.data();
-    }
+    find_neighbours(deviation, phase, at_row, at_column, nothing.data(), known);
     row_functions.lean(factors.at(at_row, at_column), known, deviation.at(at_row, at_column),
                        mean.at(at_row, at_column), deviation.channels);
   });

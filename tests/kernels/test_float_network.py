@@ -261,7 +261,9 @@ def test_neon_under_an_emulator(tmp_path: Path) -> None:
     sources = [path for path in kernels.glob("float_network*.cpp") if not path.stem.endswith("bindings")]
     check = Path(__file__).parents[1] / "native" / "float_network_check.cpp"
     command = [compiler, "-static", "-std=c++17", "-O2", f"-I{kernels}", "-pthread", "-o", tmp_path / "check"]
-    subprocess.run([*command, *sources, kernels / "isa.cpp", check], check=True, timeout=300)
+    subprocess.run(
+        [*command, *sources, kernels / "isa.cpp", kernels / "parallel.cpp", check], check=True, timeout=300
+    )
     done = subprocess.run(
         [emulator, tmp_path / "check"], capture_output=True, text=True, timeout=240, check=True
     )

@@ -20,6 +20,7 @@ def built(folder, compiler, *flags):
     for source in [
         *KERNELS.glob("nearest*.cpp"),
         KERNELS / "isa.cpp",
+        KERNELS / "parallel.cpp",
         ROOT / "tests/native/nearest_check.cpp",
     ]:
         variant = source.stem.rpartition("_")[2]

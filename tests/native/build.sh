@@ -11,7 +11,7 @@ trap 'rm -r "$objects"' EXIT
 case $("$1" -dumpmachine) in
   x86_64*) avx2="-mavx2 -mfma -mbmi2 -mf16c" avx512="-mavx2 -mfma -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni" ;;
 esac
-for source in "$kernels"/rans_[a-z]*.cpp "$kernels"/isa.cpp "$kernels"/checksum.cpp "$here"/rans_check.cpp; do
+for source in "$kernels"/rans_[a-z]*.cpp "$kernels"/isa.cpp "$kernels"/parallel.cpp "$kernels"/checksum.cpp "$here"/rans_check.cpp; do
   name=$(basename "$source" .cpp)
   case $name in
     *_bindings) continue ;;

@@ -8,7 +8,7 @@ build=${BUILD:-$here/../../build/sanitizers}
 mkdir -p "$build"
 flags="-std=c++17 -O1 -g -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -D_GLIBCXX_ASSERTIONS"
 objects=""
-for source in "$kernels"/rans*.cpp "$kernels"/precise*.cpp "$kernels/checksum.cpp" "$kernels/isa.cpp" "$here"/fuzz*.cpp; do
+for source in "$kernels"/rans*.cpp "$kernels"/precise*.cpp "$kernels/checksum.cpp" "$kernels/isa.cpp" "$kernels/parallel.cpp" "$here"/fuzz*.cpp; do
   name=$(basename "$source" .cpp)
   isa=""
   case $name in

@@ -50,7 +50,8 @@ def test_more_effort_never_costs_more(photo: np.ndarray, level: int) -> None:
 @pytest.mark.parametrize("level", [60, 160])
 def test_gradients_cost_less(photo: np.ndarray, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(effort, "PLANS", ((8, 2), (8, 2)))
+    monkeypatch.setattr(effort, "GRADIENTS", (8, 2))
+    monkeypatch.setattr(effort, "CHANGES", (0, 3))
     costs = [cost(photo, level, hard) for hard in (7, 8, 9)]
     assert costs == sorted(costs, reverse=True)
 
