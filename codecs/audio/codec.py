@@ -21,7 +21,7 @@ from siglum.kernels import dispatch
 
 SPEECH, FULLBAND = "speech", "fullband"
 FULLBAND_RATE = 22050  # samples a second from which a recording has what the speech model leaves out
-FULLBAND_LEAST = 6000.0  # bits a second from which the whole band is coded
+FULLBAND_LEAST = 8000.0  # bits a second from which the whole band is coded
 BEAMS = (1, 1, 1, 4, 4, 8, 16, 32, 64)  # partial solutions at effort 1 to 9
 PRICES = (0.0, 0.0, 0.015) + (0.0,) * 6  # of bits in a search without a beam
 _PIECE = 2**17  # samples that are pushed at once

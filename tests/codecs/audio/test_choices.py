@@ -79,5 +79,5 @@ def test_quieter_channels_count_for_less() -> None:
 
 def test_model_by_rate_and_bits() -> None:
     assert model_for(16000, None) == model_for(16000, 24000) == "speech"
-    assert model_for(44100, None) == model_for(48000, 12000) == model_for(22050, 6000) == "fullband"
-    assert model_for(44100, 3000) == "speech"
+    assert model_for(44100, None) == model_for(48000, 12000) == model_for(22050, 8000) == "fullband"
+    assert model_for(44100, 6000) == "speech"
