@@ -14,8 +14,6 @@ from siglum.codecs.audio.losses import spectra
 
 COMPRESSION = 0.3  # exponent of magnitudes
 SLOPE = 0.1
-
-
 WINDOWS = (0.016, 0.064)  # seconds
 
 
