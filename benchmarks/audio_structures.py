@@ -14,11 +14,13 @@ from torch import Tensor
 
 from siglum.benchmarks.audio_metrics import mel_distance, pesq, stoi
 from siglum.benchmarks.items import Audio
+from siglum.codecs import runs
 from siglum.codecs.audio.losses import complex_loss, loudness_loss, low_loss, mel_loss
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.segments import levelled
 from siglum.codecs.audio.train import Recipe, optimizers_of
 from siglum.codecs.audio.transform import AudioModel
+from siglum.codecs.optimising import descend, rate_factor, update_average
 from siglum.datasets.audio import SegmentSampler
 from siglum.quantizers.group_residual import GroupResidualQuantizer
 from siglum.quantizers.product import ProductQuantizer
@@ -153,9 +155,7 @@ class Arm:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
         }
-        temporary = self.out / "last.pt.part"
-        torch.save(state, temporary)
-        temporary.replace(self.out / "last.pt")
+        runs.save_state(self.out / "last.pt", state)
 
     def run(self) -> None:
         """Train what is left."""
@@ -186,21 +186,9 @@ class Arm:
         waves = complex_loss(a, b, (512,)) + 1.5 * low_loss(a, b, p.rate)
         loss = (distance + (0.3 + 0.7 * part) * waves).mean() + commitment
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        left = (1 - self.step / plan.steps) / plan.cooldown
-        factor = min(1.0, (self.step + 1) / plan.warmup_steps) * min(1.0, left)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                twice = 2.0 if isinstance(optimizer, torch.optim.Muon) else 1.0
-                group["lr"] = Recipe.learning_rate * factor * twice
-            if torch.isfinite(norm):
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            decay = min(plan.ema, (1 + self.step) / (10 + self.step))
-            mean = dict(self.average.named_parameters())
-            for name, parameter in self.model.named_parameters():
-                mean[name].lerp_(parameter, 1 - decay)
+        factor = rate_factor(self.step, self.step / plan.steps, plan.warmup_steps, plan.cooldown)
+        descend(self.optimizers, self.model.parameters(), Recipe.learning_rate * factor)
+        update_average(self.average, self.model, plan.ema, self.step)
         return loss.item()
 
     def _draw(self, step: int) -> tuple[Tensor, Tensor]:

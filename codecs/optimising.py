@@ -98,8 +98,9 @@ def descend(
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move averaged parameters towards a model's, faster in the first steps."""
+    """Move averaged parameters towards a model's, faster in the first steps; frozen ones stay."""
     decay = min(decay, (1 + step) / (10 + step))
     mean = dict(average.named_parameters())
     for name, parameter in model.named_parameters():
-        mean[name].lerp_(parameter, 1 - decay)
+        if parameter.requires_grad:
+            mean[name].lerp_(parameter, 1 - decay)

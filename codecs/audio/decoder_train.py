@@ -25,15 +25,14 @@ from siglum.codecs.audio.discriminator import SpectrumDiscriminator, decoder_los
 from siglum.codecs.audio.losses import reconstruction
 from siglum.codecs.audio.presets import Preset
 from siglum.codecs.audio.restore import decoder_parameters, model_of
-from siglum.codecs.audio.segments import Segments
-from siglum.codecs.audio.train import Recipe, optimizers_of, shown, validate
+from siglum.codecs.audio.train import RunRecipe, optimizers_of, segments_of, shown, validate
 from siglum.codecs.optimising import descend, rate_factor, update_average
 
 SAVE_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
-class DecoderRecipe(Recipe):
+class DecoderRecipe(RunRecipe):
     """Everything that decides a run besides the recordings and the model."""
 
     learning_rate: float = 4e-4
@@ -53,22 +52,15 @@ class DecoderTrainer:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.tensors = models.load(models.named(model, weights.CODEC))
-        self.preset = weights.make(self.tensors, b"").preset
+        made = weights.make(self.tensors, b"")
+        self.preset, self.books = made.preset, made.books
         self.model, self.average = (model_of(self.tensors, self.preset) for _ in range(2))
         for network in (self.model, self.average):
             network.requires_grad_(False)
         self.trained = decoder_parameters(self.model)
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
-        self.segments = Segments(
-            data,
-            self.preset,
-            frames=recipe.frames,
-            held_out=recipe.held_out,
-            speeds=recipe.speeds,
-            seed=recipe.seed,
-            cache=out / "samples.npz",
-        )
+        self.segments = segments_of(recipe, self.preset, data, out)
         self.discriminator = SpectrumDiscriminator(windows_for(self.preset.rate))
         self.optimizers = optimizers_of(self.model, recipe)
         self.learner = torch.optim.AdamW(
@@ -105,16 +97,10 @@ class DecoderTrainer:
     @torch.no_grad()
     def coded(self, x: Tensor, counts: Tensor) -> Tensor:
         """Latents (B, T, D) of the codes that segments (B, N) get at so many stages a frame (B, T)."""
-        quantizer = self.model.quantizer
         latents = self.model.analyse(x)
-        codes = quantizer.encode(latents)
-        used = torch.arange(codes.shape[-1]) // self.preset.groups < counts[..., None]
-        parts = torch.zeros_like(latents)
-        for part, members in quantizer.chains():
-            for code in members:
-                words = quantizer.codebooks[code].vectors()[codes[..., code]]
-                parts[..., part] += words * used[..., code, None]
-        return parts
+        flat = np.ascontiguousarray(latents.flatten(0, 1).numpy(), np.float32)
+        codes, _ = self.books.encode(flat)
+        return torch.from_numpy(self.books.decode(codes, counts.numpy().ravel())).reshape(latents.shape)
 
     def train_step(self, factor: float) -> dict[str, float]:
         """One step of decoder and discriminator; returns what to log."""

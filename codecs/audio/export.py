@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from siglum.codecs import models
 from siglum.codecs.audio import allocate, weights
+from siglum.codecs.audio.books import Books
 from siglum.codecs.audio.constants import LOW_SCALE
 from siglum.codecs.audio.encoder import MIDDLE, QUALITY_STEP
 from siglum.codecs.audio.transform import AudioModel
@@ -38,7 +40,8 @@ def build(
     """
     tensors = tensors_of(model)
     with torch.no_grad():
-        unit = unit_of(model, model.analyse(torch.from_numpy(segments)).flatten(0, 1))
+        latents = model.quantizer.rotate(model.analyse(torch.from_numpy(segments)).flatten(0, 1))
+    unit = unit_of(Books(models.below(tensors, weights.BOOKS), model.preset), latents.numpy())
     made = weights.narrowed(tensors)
     made |= {f"{weights.PRIOR}{name}": array for name, array in (prior or {}).items()}
     made[weights.CONFIG] = weights.config_of(model.preset, None if prior is None else dict(metadata or {}))
@@ -46,30 +49,18 @@ def build(
     return made
 
 
-@torch.no_grad()
-def unit_of(model: AudioModel, latents: Tensor) -> float:
+def unit_of(books: Books, latents: NDArray[np.float32]) -> float:
     """Unit of the weight of a bit: with it, quality 100 uses three quarters of the stages of latents (N, D).
 
     So qualities mean about the same for models with few stages and with many.
     """
-    p = model.preset
-    left = model.quantizer.rotate(latents)
-    codes = model.quantizer.encode(latents)
-    errors = [left.square().sum(1)]
-    for stage in range(p.stages):
-        for part, members in model.quantizer.chains((stage + 1) * p.groups):
-            for code in members:
-                if code // p.groups == stage:
-                    left[:, part] -= model.quantizer.codebooks[code].vectors()[codes[:, code]]
-        errors.append(left.square().sum(1))
-    table = torch.stack(errors, 1).numpy()
-    bits = np.tile(
-        np.arange(p.stages + 1, dtype=np.float32) * p.groups * math.log2(p.codewords), (len(table), 1)
-    )
-    low, high = -40.0, math.log2(float(table[:, 0].mean()) + 1e-9)
+    p = books.preset
+    _, errors = books.encode(latents)
+    bits = np.arange(p.stages + 1, dtype=np.float32)[None] * p.groups * math.log2(p.codewords)
+    low, high = -40.0, math.log2(float(errors[:, 0].mean()) + 1e-9)
     for _ in range(40):
         middle = (low + high) / 2
-        many = allocate.at(table, bits, 2.0**middle).mean() > _FULLEST * p.stages
+        many = allocate.at(errors, bits, 2.0**middle).mean() > _FULLEST * p.stages
         low, high = (middle, high) if many else (low, middle)
     return float(2.0**low / (MIDDLE * 2.0 ** (-50 / QUALITY_STEP)))
 

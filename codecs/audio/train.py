@@ -16,7 +16,7 @@ from torch import nn
 
 from siglum.codecs import runs
 from siglum.codecs.audio.losses import mel_loss, reconstruction
-from siglum.codecs.audio.presets import PRESETS
+from siglum.codecs.audio.presets import PRESETS, Preset
 from siglum.codecs.audio.segments import Segments, levelled
 from siglum.codecs.audio.transform import AudioModel
 from siglum.codecs.optimising import descend, make_optimizers, rate_factor, update_average
@@ -27,24 +27,21 @@ PRIOR_HOURS = 4.0  # of recordings whose codes the prior learns from
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a training run besides the recordings."""
+class RunRecipe:
+    """What decides a run of either stage of training."""
 
-    preset: str = "speech"
     hours: float = 2.0
     batch: int = 12
     frames: int = 64
     learning_rate: float = 1e-3
     muon: bool = True
     warmup_steps: int = 200
-    continuous: int = 800  # steps before the quantizer begins
     cooldown: float = 0.4
     ema: float = 0.998
     mel: float = 1.0
     loudness: float = 0.25
     phase: float = 1.0  # weight of the complex distance at all stages; less at fewer
     low: float = 0.8  # of the waveform of the lowest frequencies, likewise
-    commitment: float = 1.0
     seed: int = 1
     held_out: tuple[str, ...] = ()
     speeds: tuple[float, ...] = (0.89, 1.0, 1.13)  # every recording at each: more voices
@@ -55,13 +52,35 @@ class Recipe:
         return self.mel, self.loudness, self.phase, self.low
 
 
-def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+@dataclass(frozen=True)
+class Recipe(RunRecipe):
+    """Everything that decides a training run besides the recordings."""
+
+    preset: str = "speech"
+    continuous: int = 800  # steps before the quantizer begins
+    commitment: float = 1.0
+
+
+def optimizers_of(model: nn.Module, recipe: RunRecipe) -> list[torch.optim.Optimizer]:
     """What trains an audio model; fewer iterations of Muon than usual, which are much of a step's time here."""
 
     def hidden(name: str) -> bool:
         return name.endswith(("widen.weight", "narrow.weight"))
 
     return make_optimizers(model, hidden, recipe.learning_rate, (0.8, 0.98), muon=recipe.muon, iterations=4)
+
+
+def segments_of(recipe: RunRecipe, preset: Preset, data: Path, out: Path) -> Segments:
+    """What a run in a folder learns from."""
+    return Segments(
+        data,
+        preset,
+        frames=recipe.frames,
+        held_out=recipe.held_out,
+        speeds=recipe.speeds,
+        seed=recipe.seed,
+        cache=out / "samples.npz",
+    )
 
 
 class Trainer:
@@ -74,15 +93,7 @@ class Trainer:
         self.model = AudioModel(PRESETS[recipe.preset])
         self.average = AudioModel(self.model.preset)
         self.average.load_state_dict(self.model.state_dict())
-        self.segments = Segments(
-            data,
-            self.model.preset,
-            frames=recipe.frames,
-            held_out=recipe.held_out,
-            speeds=recipe.speeds,
-            seed=recipe.seed,
-            cache=out / "samples.npz",
-        )
+        self.segments = segments_of(recipe, self.model.preset, data, out)
         self.model.start_skip(levelled(self.segments.batch(80)))
         self.optimizers = optimizers_of(self.model, recipe)
         self.step, self.seconds = 0, 0.0

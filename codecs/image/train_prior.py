@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from siglum.codecs import runs
 from siglum.codecs.image import windows
@@ -25,6 +25,7 @@ from siglum.codecs.image.context import start_gain
 from siglum.codecs.image.native_engine import NativeEngine
 from siglum.codecs.image.prior_loss import rate
 from siglum.codecs.image.transform import ImageModel, Preset, lambda_of
+from siglum.codecs.optimising import descend, rate_factor, update_average
 from siglum.datasets.images import CropSampler, find_images, split
 from siglum.errors import UsageError
 
@@ -171,20 +172,9 @@ class PriorTrainer:
         # Rates of all levels count alike in relative terms: they go about as lambda ** 0.5.
         loss = (trained / recipe.crop**2 * lambda_of(level) ** -0.5).mean()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        left = (1 - self.step / recipe.steps) / recipe.cooldown
-        factor = min(1.0, (self.step + 1) / recipe.warmup_steps) * min(1.0, left)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
-            mean = dict(self.average.named_parameters())
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    mean[name].lerp_(parameter, 1 - decay)
+        factor = rate_factor(self.step, self.step / recipe.steps, recipe.warmup_steps, recipe.cooldown)
+        descend([self.optimizer], self.model.parameters(), recipe.learning_rate * factor)
+        update_average(self.average, self.model, recipe.ema, self.step)
         self.step += 1
         return loss.item()
 
